@@ -1,0 +1,1 @@
+"""Sandboxes: run one command in a root filesystem that holds its declared inputs and no more."""

@@ -1,0 +1,89 @@
+"""What a sandbox is asked to run, and what it says afterwards. Plain frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from hermetic.action import Output, Root
+
+SOURCE_DATE_EPOCH = 1_000_000_000  # 2001-09-09T01:46:40Z: every mtime and every embedded date
+
+
+class Ending(StrEnum):
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A staged tree or a single file at an absolute path of the sandbox."""
+
+    source: Path
+    path: str
+    writable: bool = False  # through an overlay: the source never changes
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """``roots``: staged trees forming the root filesystem, lowest first, merged by overlayfs.
+
+    ``mounts``: further trees and files, not in the roots. ``outputs``: declared outputs; those of kind tree at
+    their path are writable directories that exist and are empty when the command starts; for
+    those of kind blob the parent directory is writable. ``env`` is everything the command sees
+    beyond the constants (SOURCE_DATE_EPOCH, TZ, LC_ALL, HOME=/build, PATH when not declared).
+    ``speed`` is what tunes speed and is never in the key (MAKEFLAGS, MAX_JOBS, …).
+    """
+
+    argv: tuple[str, ...]
+    roots: tuple[Path, ...]
+    mounts: tuple[Mount, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    speed: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/build"
+    root: Root = Root.READONLY
+    uid: int = 1000
+    timeout: float = 3600.0
+    log_limit: int = 16 << 20  # bytes kept of each of stdout and stderr
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxResult:
+    """``outputs``: host path of each declared output by name (it may not exist: the command did
+    not make it). For Root.OVERLAY the output at "/" is the overlay's upper directory, and
+    ``owners`` what chown recorded. ``debug``: a command line that re-enters the sandbox."""
+
+    ending: Ending
+    exit_code: int  # of the command, or 128 + signal
+    stdout: Path
+    stderr: Path
+    outputs: dict[str, Path]
+    wall: float  # seconds
+    cpu: float  # user + system seconds
+    max_rss: int  # bytes
+    owners: tuple[tuple[str, int, int], ...] = field(default=())  # path, uid, gid
+    debug: str = ""
+    tainted: str = ""  # why the result must not be cached although it exited 0
+
+
+class Cancel(Protocol):
+    """Set by Ctrl-C or by the executor when the build is over."""
+
+    def is_set(self) -> bool: ...
+
+
+class Sandbox(Protocol):
+    """A strategy: namespace here; docker and remote are others."""
+
+    name: str
+
+    def run(self, spec: SandboxSpec, work: Path, cancel: Cancel) -> SandboxResult:
+        """Run to the end. ``work`` is an empty directory of the action's own on the store's
+        file system; the caller removes it."""
+        ...
