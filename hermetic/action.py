@@ -163,6 +163,7 @@ class TargetNode:
     layout: str = "tree"
     tags: tuple[str, ...] = ()
     test: bool = False
+    lock: str = ""  # JSON of what `hb lock` resolves for this target: {"kind", "path", "spec"}
 
 
 @dataclass(frozen=True, slots=True)
