@@ -96,11 +96,23 @@ def _select(root: Digest, inside: Globs, take: State, outside: Globs, drop: Stat
 
 def merge(params: Mapping[str, Any], inputs: Inputs, bench: Workbench) -> Outputs:
     """The union of the trees at ``/0``, ``/1``, …, later ones on top; whiteouts are applied.
-    Two different files at one path are an error unless ``replace`` is set."""
-    _check_names("merge", params, {"replace"})
-    roots = [inputs[path].digest for path in sorted(inputs, key=_position)]
+
+    ``at``: where each one is put, in the same order (a file needs a path of its own). Two different
+    files at one path are an error unless ``replace`` is set.
+    """
+    _check_names("merge", params, {"replace", "at"})
+    found = [inputs[path] for path in sorted(inputs, key=_position)]
+    places = params.get("at") or ["/"] * len(found)
+    if len(places) != len(found):
+        raise UserError(f"merge has {len(found)} inputs, but {len(places)} places for them")
+    roots = [_placed(item, at, bench.store) for item, at in zip(found, places, strict=True)]
     replace_files = bool(params.get("replace", False))
     return _out(tree.merge(roots, bench.store.read, bench.store.put, replace_files=replace_files))
+
+
+def _placed(item: Resolved, at: str, store: BlobStore) -> Digest:
+    node: Node = Subdir(item.digest) if item.kind is Kind.TREE else File(item.digest, item.executable)
+    return tree.graft(at, node, store.put)
 
 
 def _position(path: str) -> int:

@@ -1,0 +1,89 @@
+"""What a worker left behind is taken into the store, by descriptors, after the worker is dead.
+
+Guarantees: no link the worker made is followed, wherever it lies; only regular files, directories and
+symbolic links are taken; the worker cannot change a file between check and copy, because its whole
+process namespace is gone by then.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from hermetic import tree
+from hermetic.digest import Digest
+from hermetic.errors import FetchError
+from hermetic.store.protocols import BlobStore
+from hermetic.tree import PLAIN, File, Meta, Symlink
+
+_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+MAX_DEPTH = 256
+
+
+def take_file(scratch: Path, path: Path, store: BlobStore) -> Digest:
+    """Store the regular file at ``path``, which must lie below ``scratch``."""
+    fd = _open_below(scratch, path, _FILE)
+    with os.fdopen(fd, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FetchError(f"the fetcher answered with something that is not a file: {path.name}")
+        return store.put_stream(stream)
+
+
+def take_tree(scratch: Path, path: Path, store: BlobStore) -> Digest:
+    """Store the directory at ``path`` (below ``scratch``); the root of its tree."""
+    nodes: dict[str, File | Symlink | Meta] = {"": PLAIN}
+    fd = _open_below(scratch, path, _DIR)
+    try:
+        _walk(fd, "", nodes, store, 0)
+    finally:
+        os.close(fd)
+    return tree.build(nodes, store.put)
+
+
+def _open_below(scratch: Path, path: Path, flags: int) -> int:
+    """Open ``path`` component by component from ``scratch``, following nothing."""
+    try:
+        names = path.relative_to(scratch).parts
+    except ValueError as error:
+        raise FetchError(f"the fetcher answered with a path outside its folder: {path}") from error
+    if not names or ".." in names:
+        raise FetchError(f"the fetcher answered with a path outside its folder: {path}")
+    fd = os.open(scratch, _DIR)
+    try:
+        for name in names[:-1]:
+            inner = os.open(name, _DIR, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        return os.open(names[-1], flags, dir_fd=fd)
+    except OSError as error:
+        raise FetchError(f"the fetcher's answer cannot be read: {path.name}: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def _walk(fd: int, path: str, nodes: dict[str, File | Symlink | Meta], store: BlobStore, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise FetchError(f"more than {MAX_DEPTH} directories deep: {path[:200]}")
+    for name in sorted(os.listdir(fd)):
+        inner = f"{path}/{name}" if path else name
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise FetchError(f"a file name that is not UTF-8: {inner!r}") from error
+        info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if stat.S_ISLNK(info.st_mode):
+            nodes[inner] = Symlink(os.readlink(name, dir_fd=fd))
+        elif stat.S_ISDIR(info.st_mode):
+            nodes[inner] = PLAIN
+            below = os.open(name, _DIR, dir_fd=fd)
+            try:
+                _walk(below, inner, nodes, store, depth + 1)
+            finally:
+                os.close(below)
+        elif stat.S_ISREG(info.st_mode):
+            with os.fdopen(os.open(name, _FILE, dir_fd=fd), "rb") as stream:
+                nodes[inner] = File(store.put_stream(stream), bool(info.st_mode & 0o100))
+        else:
+            raise FetchError(f"neither a file, a directory nor a symbolic link: {inner!r}")
