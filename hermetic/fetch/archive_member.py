@@ -10,7 +10,7 @@ from typing import BinaryIO
 class MemberKind(StrEnum):
     FILE = "file"
     DIRECTORY = "directory"
-    SYMLINK = "symlink"
+    SYMLINK = "symbolic link"
     HARDLINK = "hard link"
     DEVICE = "device"
     FIFO = "FIFO"
