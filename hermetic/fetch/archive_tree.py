@@ -247,6 +247,8 @@ class Collector:
             if isinstance(entry, LeftOut):
                 self._refuse("is a hard link to a file that was left out", path, "include the file it links to")
             if inner == "" and not isinstance(entry, Meta):
+                if self.options.strip_components:
+                    continue
                 self._refuse("is a file where the stripped prefix should be a directory", path)
             if inner in result and not (isinstance(entry, Meta) and isinstance(result[inner], Meta)):
                 self._refuse(f"becomes {inner!r} after stripping, like another member", path)

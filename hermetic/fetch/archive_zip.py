@@ -7,15 +7,18 @@ backslash; what is declared larger than the limits is refused before it is unpac
 
 from __future__ import annotations
 
+import io
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import IO, Any, BinaryIO, NoReturn, cast
 
+from hermetic.errors import ArchiveError
 from hermetic.fetch.archive_codec import BOMB, BROKEN, Gauge, refusal
 from hermetic.fetch.archive_member import Member, MemberKind
 
+UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _UNIX = 3  # "version made by": the upper half of external_attr is st_mode
 _LINK_LIMIT = 4096
@@ -33,16 +36,8 @@ class ZipReader:
                 self._check_layout(archive)
                 for info in archive.infolist():
                     yield self._member(archive, info)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-        ) as error:
-            raise refusal(self._gauge.archive, f"is not a sound zip archive: {error}", hint=BROKEN) from error
+        except UNSOUND as error:
+            raise unsound(self._gauge.archive, error) from error
 
     def _check_layout(self, archive: zipfile.ZipFile) -> None:
         infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
@@ -53,7 +48,7 @@ class ZipReader:
         self._gauge.add(total)
         if (infos[0].header_offset if infos else archive.start_dir) != 0:
             self._refuse("has something in front of its first member", hint=BROKEN)
-        ends = [info.header_offset for info in infos[1:]] + [archive.start_dir]
+        ends = [*(info.header_offset for info in infos), archive.start_dir][1:]
         for info, end in zip(infos, ends, strict=True):
             if info.header_offset + 30 + info.compress_size > end:
                 self._refuse("shares its bytes with another member", info.filename, BROKEN)
@@ -81,7 +76,9 @@ class ZipReader:
             kind,
             mode=mode & 0o7777 or (0o755 if kind is MemberKind.DIRECTORY else 0o644),
             size=info.file_size,
-            content=cast(Any, archive.open(info)) if kind is MemberKind.FILE else None,
+            content=cast(Any, _Content(archive.open(info), self._gauge.archive, name))
+            if kind is MemberKind.FILE
+            else None,
         )
 
     def _kind(self, mode: int, name: str) -> MemberKind:
@@ -111,3 +108,28 @@ class ZipReader:
 
     def _refuse(self, why: str, member: str | None = None, hint: str | None = None) -> NoReturn:
         raise refusal(self._gauge.archive, why, member, hint)
+
+
+class _Content(io.RawIOBase):
+    """A member's content, whose damage shows only while somebody reads it."""
+
+    def __init__(self, stream: IO[bytes], archive: str, member: str) -> None:
+        self._stream, self._archive, self._member = stream, archive, member
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return self._stream.read(-1 if size is None else size)
+        except UNSOUND as error:
+            raise unsound(self._archive, error, self._member) from error
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def unsound(archive: str, error: Exception, member: str | None = None) -> ArchiveError:
+    return refusal(archive, f"is not a sound zip archive: {error}", member, BROKEN)

@@ -47,10 +47,10 @@ class MemoryStore:
             raise StoreError(f"got {Digest.of(data)}, expected {expect}")
         return self.put(data)
 
-    def put_file(self, path: Path, *, take: bool = False) -> Digest:
+    def put_file(self, path: Path, *, take: bool = False) -> Digest:  # noqa: ARG002
         return self.put(path.read_bytes())
 
-    def path(self, digest: Digest, *, executable: bool = False) -> Path:
+    def path(self, digest: Digest, *, executable: bool = False) -> Path:  # noqa: ARG002
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / digest.hash
         path.write_bytes(self.read(digest))
