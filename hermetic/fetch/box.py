@@ -77,15 +77,15 @@ def _run_auth(environ: Mapping[str, str]) -> str:
     return f"{runtime}/containers/auth.json" if runtime else ""
 
 
-def environment(scratch: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """The worker's environment; the relay adds the proxies."""
+def environment(scratch: Path, environ: Mapping[str, str], plugins: Sequence[str] = ()) -> dict[str, str]:
+    """The worker's environment; the relay adds the proxies. ``plugins``: folders with further fetchers."""
     kept = {name: value for name, value in environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
     if auth := _run_auth(environ):
         kept.setdefault("XDG_RUNTIME_DIR", str(Path(auth).parent.parent))
     package = str(Path(hermetic.__file__).resolve().parent.parent)
     return {
         **kept,
-        "PYTHONPATH": package,
+        "PYTHONPATH": os.pathsep.join([package, *plugins]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
         "TMPDIR": str(scratch / "tmp"),

@@ -45,7 +45,8 @@ Outcome: TypeAlias = Resolved | FetchError
 class Options:
     """``vendor``: where to look first. ``network``: whether anything else may be asked.
     ``progress``: told of every address that is asked. ``timeout``: seconds for a whole batch.
-    ``cancelled``: looked at a few times a second; when it is true the worker is killed."""
+    ``cancelled``: looked at a few times a second; when it is true the worker is killed.
+    ``fetchers``: operation to ``module:function``; ``plugins``: folders where further such modules lie."""
 
     vendor: VendorDir | None = None
     network: bool = True
@@ -54,6 +55,7 @@ class Options:
     cancelled: Callable[[], bool] = lambda: False
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     fetchers: Mapping[str, str] = field(default_factory=lambda: FETCHERS)
+    plugins: tuple[str, ...] = ()
 
 
 def fetch_batch(
@@ -118,14 +120,15 @@ def _run_worker(
 def _talk(task: Mapping[str, Any], work: Path, scratch: Path, proxy: Proxy, options: Options) -> dict[str, Any]:
     """Run the worker to its end. When this returns, none of its processes is left."""
     log = work / "worker.log"
-    argv = box.command(scratch, proxy.folder, options.environ, _local_paths(task["requests"]))
+    readable = [*_local_paths(task["requests"]), *options.plugins]
+    argv = box.command(scratch, proxy.folder, options.environ, readable)
     with log.open("wb") as stderr:
         worker = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=box.environment(scratch, options.environ),
+            env=box.environment(scratch, options.environ, options.plugins),
         )
         with worker:
             try:

@@ -107,9 +107,7 @@ class Client:
             finally:
                 raw.close()
                 connection.close()
-            following = _checked(urljoin(urlunsplit(parsed), target))
-            if parsed.scheme == "https" and following.scheme != "https":
-                raise Refused(f"redirects from https to {following.scheme}://{following.hostname}")
+            following = redirected(parsed, target)
             if origin(following) != origin(parsed):
                 sent = {name: value for name, value in sent.items() if name not in ("Authorization", "Cookie")}
             parsed = following
@@ -164,6 +162,14 @@ class Client:
         except (OSError, netrc.NetrcParseError):
             return ""
         return f"{entry[0]}:{entry[2]}" if entry else ""
+
+
+def redirected(url: SplitResult, target: str) -> SplitResult:
+    """Where a Location header leads. Raises Refused for places a redirect may not lead to."""
+    following = _checked(urljoin(urlunsplit(url), target))
+    if url.scheme == "https" and following.scheme != "https":
+        raise Refused(f"redirects from https to {following.scheme}://{following.hostname}")
+    return following
 
 
 def origin(url: SplitResult) -> tuple[str, str, int]:

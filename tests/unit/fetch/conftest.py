@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -76,3 +78,19 @@ class MemoryStore:
 @pytest.fixture
 def store(tmp_path: Path) -> MemoryStore:
     return MemoryStore(tmp_path / "memory-store")
+
+
+def _load(name: str) -> Any:
+    """A helper module of this folder (test folders are no packages)."""
+    spec = importlib.util.spec_from_file_location(f"hb_test_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def web() -> Any:
+    """The module ``faulty_server``: Server, Reply, Seen, ranged."""
+    return _load("faulty_server")
