@@ -18,7 +18,7 @@ from hermetic.digest import EMPTY
 from hermetic.errors import ArchiveError, UserError, did_you_mean
 from hermetic.fetch.archive_codec import Limits, refusal
 from hermetic.fetch.archive_member import Member, MemberKind
-from hermetic.store.globs import Globs
+from hermetic.globs import Globs
 from hermetic.store.protocols import BlobStore
 from hermetic.tree import DIR_MODE, EXEC_MODE, FILE_MODE, PLAIN, File, Meta, Symlink
 

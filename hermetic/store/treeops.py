@@ -14,7 +14,7 @@ from hermetic import tree
 from hermetic.action import Kind
 from hermetic.digest import EMPTY, Digest
 from hermetic.errors import UserError
-from hermetic.store.globs import COVERED, DEAD, Globs, State
+from hermetic.globs import COVERED, DEAD, Globs, State
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.store.protocols import BlobStore
 from hermetic.tree import DIR_MODE, EXEC_MODE, FILE_MODE, Directory, File, Meta, Node, Subdir, Symlink
