@@ -66,7 +66,7 @@ def _needed(environ: Mapping[str, str], readable: Sequence[str]) -> list[str]:
     found = []
     for path in dict.fromkeys(wanted):
         inside = any(path.startswith(hidden + "/") for hidden in HIDDEN)
-        if inside and os.path.exists(path):  # noqa: PTH110  (an absolute text, as bwrap takes it)
+        if inside and os.path.exists(path):
             found.append(path)
     return found
 

@@ -67,7 +67,7 @@ def fetch_batch(
     outcomes: dict[int, Outcome] = {}
     for number, request in enumerate(requests):
         try:
-            found = options.vendor.get(operation, request.params, store) if options.vendor else None
+            found = _already_here(operation, request, store, options)
         except HbError as error:
             outcomes[number] = _as_fetch_error(error, request)
             continue
@@ -80,6 +80,14 @@ def fetch_batch(
         fetched = _run_worker(operation, [requests[number] for number in left], work, store, options)
         outcomes.update(zip(left, fetched, strict=True))
     return [outcomes[number] for number in range(len(requests))]
+
+
+def _already_here(operation: str, request: FetchRequest, store: BlobStore, options: Options) -> Resolved | None:
+    """What needs no fetching: a blob of the store with the pinned hash, or a vendored copy."""
+    sha256 = request.params.get("sha256")
+    if isinstance(sha256, str) and (digest := store.find_sha256(parse_sha256(sha256))):
+        return Resolved(Kind.BLOB, digest)
+    return options.vendor.get(operation, request.params, store) if options.vendor else None
 
 
 def _unreachable(operation: str, request: FetchRequest, options: Options) -> FetchError:

@@ -3,60 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
 from hermetic import tree
 from hermetic.digest import Digest
-from hermetic.errors import StoreError
-from hermetic.store.protocols import MissingBlob
+from hermetic.store.memory import MemoryStore
 
 
-class MemoryStore:
-    """A BlobStore that keeps everything in a dictionary; ``path`` writes into a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.blobs: dict[Digest, bytes] = {}
-        self.folder = folder
-
-    def read(self, digest: Digest) -> bytes:
-        if digest not in self.blobs:
-            raise MissingBlob(digest)
-        return self.blobs[digest]
-
-    def open(self, digest: Digest) -> BinaryIO:
-        return io.BytesIO(self.read(digest))
-
-    def has(self, digest: Digest) -> bool:
-        return digest in self.blobs
-
-    def missing(self, digests: Iterable[Digest]) -> list[Digest]:
-        return [digest for digest in dict.fromkeys(digests) if digest not in self.blobs]
-
-    def put(self, data: bytes) -> Digest:
-        digest = Digest.of(data)
-        self.blobs[digest] = data
-        return digest
-
-    def put_stream(self, stream: BinaryIO, expect: Digest | None = None) -> Digest:
-        data = b"".join(iter(lambda: stream.read(1 << 16), b""))
-        if expect is not None and Digest.of(data) != expect:
-            raise StoreError(f"got {Digest.of(data)}, expected {expect}")
-        return self.put(data)
-
-    def put_file(self, path: Path, *, take: bool = False) -> Digest:  # noqa: ARG002
-        return self.put(path.read_bytes())
-
-    def path(self, digest: Digest, *, executable: bool = False) -> Path:  # noqa: ARG002
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / digest.hash
-        path.write_bytes(self.read(digest))
-        return path
+class TreeStore(MemoryStore):
+    """A store in memory, with ways to look at its trees."""
 
     def listing(self, root: Digest) -> dict[str, tree.File | tree.Symlink | tree.Meta]:
         """A tree as the flat mapping ``tree.build`` takes."""
@@ -76,8 +35,8 @@ class MemoryStore:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> MemoryStore:
-    return MemoryStore(tmp_path / "memory-store")
+def store() -> TreeStore:
+    return TreeStore()
 
 
 def _load(name: str) -> Any:

@@ -282,7 +282,7 @@ def test_http_end_to_end_and_from_a_vendored_copy(tmp_path: Path, store: Any, we
 
     vendor = VendorDir(tmp_path / "vendor")
     vendor.put("http", good, first, store)
-    fresh = type(store)(tmp_path / "fresh")
+    fresh = type(store)()
     offline = Options(vendor=vendor, network=False)
     found, missing = fetch_batch("http", requests, tmp_path / "w2", fresh, offline)
     assert found == first
@@ -300,6 +300,6 @@ def test_a_damaged_vendored_copy_is_seen(tmp_path: Path, store: Any) -> None:
     blob.write_bytes(b"evil")
     request = FetchRequest("//a", {"sha256": digest.hash}, {})
     options = Options(vendor=vendor, network=False)
-    (outcome,) = fetch_batch("http", [request], tmp_path / "w", type(store)(tmp_path / "n"), options)
+    (outcome,) = fetch_batch("http", [request], tmp_path / "w", type(store)(), options)
     assert isinstance(outcome, FetchError)
     assert "is damaged" in outcome.message

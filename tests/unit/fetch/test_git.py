@@ -282,7 +282,7 @@ def test_vendored_trees(tmp_path: Path, store: Any) -> None:
     assert not isinstance(outcome, FetchError), outcome
     vendor = VendorDir(tmp_path / "vendor")
     vendor.put("git", request.params, outcome, store)
-    fresh = type(store)(tmp_path / "fresh")
+    fresh = type(store)()
     (again,) = fetch_batch("git", [request], tmp_path / "w2", fresh, Options(vendor=vendor, network=False))
     assert again == outcome
     assert fresh.texts(outcome.digest) == {"f": "1", "d/g": "2"}

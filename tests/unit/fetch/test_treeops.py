@@ -13,8 +13,8 @@ from hermetic import tree
 from hermetic.action import Kind
 from hermetic.digest import Digest
 from hermetic.errors import ActionError, UserError
-from hermetic.store import treeops
 from hermetic.globs import Globs
+from hermetic.store import treeops
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.tree import File, Meta, Symlink
 
