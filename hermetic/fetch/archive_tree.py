@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, BinaryIO, NoReturn, TypeAlias
 
-from hermetic.digest import EMPTY
+from hermetic.digest import EMPTY, Digest
 from hermetic.errors import ArchiveError, UserError, did_you_mean
 from hermetic.fetch.archive_codec import Limits, refusal
 from hermetic.fetch.archive_member import Member, MemberKind
@@ -25,6 +25,7 @@ from hermetic.tree import DIR_MODE, EXEC_MODE, FILE_MODE, PLAIN, File, Meta, Sym
 MAX_DEPTH = 256
 MAX_PATH = 4095  # bytes, PATH_MAX without its NUL
 MAX_NAME = 255
+SMALL = 4 << 20  # bytes
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 KERNEL_DIRS = ("dev", "proc", "sys")
@@ -152,11 +153,20 @@ class Collector:
             self._refuse("has no content", member.name)
         if self._taken(path) is None:
             return LeftOut()
-        digest = self.store.put_stream(member.content)
+        digest = self._stored(member.content, member.size)
         if digest.size != member.size:
             self._refuse(f"has {digest.size} bytes, and says it has {member.size}", member.name)
         executable = bool(member.mode & 0o111)
         return File(digest, executable, self._meta(member, EXEC_MODE if executable else FILE_MODE))
+
+    def _stored(self, content: BinaryIO, size: int) -> Digest:
+        """Small contents are hashed before they are written, so that those already there are not."""
+        if size > SMALL:
+            return self.store.put_stream(content)
+        pieces = []
+        while piece := content.read(SMALL):
+            pieces.append(piece)
+        return self.store.put(b"".join(pieces))
 
     def _symlink(self, member: Member) -> Symlink:
         if not member.target or "\0" in member.target or len(member.target.encode()) > MAX_PATH:
