@@ -170,9 +170,7 @@ def from_dict(data: dict[str, Any]) -> HbError:
     kinds = {cls.__name__: cls for cls in _subclasses(HbError)}
     cls = kinds.get(str(data.get("kind")), InternalError)
     location = Location(data["path"], int(data.get("line") or 0)) if data.get("path") else None
-    return cls(
-        str(data.get("message")), location=location, label=data.get("label"), hint=data.get("hint")
-    )
+    return cls(str(data.get("message")), location=location, label=data.get("label"), hint=data.get("hint"))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

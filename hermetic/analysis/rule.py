@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from hermetic.action import Inline, Input, Kind, Made, Ref, Root
+from hermetic.action import Input, Kind, Made, Ref, Root, SourceFile
 from hermetic.label import Label
 
 P = TypeVar("P", bound="Provider")
@@ -53,12 +53,14 @@ class Edge:
 
     transition: str | None = None
     provides: tuple[type[Provider], ...] = ()
-    files: bool = False  # the string may also be a file of the package, which becomes a Ref
+    files: bool = False  # the string may also be a file of the package, which becomes a SourceFile
+    missing: bool = False  # … which need not exist yet: a lock
 
 
 Dep: TypeAlias = Annotated[Any, Edge()]  # a Target in the same configuration
 Tool: TypeAlias = Annotated[Any, Edge(transition="exec")]  # a Target built for the exec platform
 Src: TypeAlias = Annotated[Any, Edge(files=True)]  # a file of the package (SourceFile) or a Target
+Lock: TypeAlias = Annotated[Any, Edge(files=True, missing=True)]  # a lock file of the package
 
 
 class Platform(Protocol):
@@ -80,7 +82,7 @@ class Context(Protocol):
     @property
     def target_platform(self) -> Platform: ...
     def setting(self, name: str) -> Any: ...
-    def read(self, source: Ref) -> str:
+    def read(self, source: SourceFile) -> str:
         """The text of a source file (a lock); the file becomes part of what the package read."""
         ...
 
@@ -142,29 +144,8 @@ class Rule(BaseModel):
     test: ClassVar[bool] = False
 
     name: str
-    visibility: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
+    visibility: list[str] = []
+    tags: list[str] = []
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         raise NotImplementedError
-
-
-__all__ = [
-    "Context",
-    "Default",
-    "Dep",
-    "Edge",
-    "Inline",
-    "Input",
-    "Kind",
-    "Label",
-    "Made",
-    "Platform",
-    "Provider",
-    "Ref",
-    "Root",
-    "Rule",
-    "Src",
-    "Target",
-    "Tool",
-]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hermetic.action import Output, Root
-
-SOURCE_DATE_EPOCH = 1_000_000_000  # 2001-09-09T01:46:40Z: every mtime and every embedded date
+from hermetic.epoch import SOURCE_DATE_EPOCH as SOURCE_DATE_EPOCH
 
 
 class Ending(StrEnum):

@@ -36,6 +36,10 @@ class BlobStore(Protocol):
         """Those of ``digests`` that are absent, each once, in order."""
         ...
 
+    def find_sha256(self, sha256: str) -> Digest | None:
+        """The blob with this hash, whatever its size, or None."""
+        ...
+
     def put(self, data: bytes) -> Digest: ...
 
     def put_stream(self, stream: BinaryIO, expect: Digest | None = None) -> Digest:
@@ -53,10 +57,10 @@ class BlobStore(Protocol):
 
 
 class ActionCache(Protocol):
-    """Action key → ActionResult. ``put`` is called last, after every blob it names is stored."""
+    """Action key → ActionResult. ``put_result`` is called last, after every blob it names is stored."""
 
     def get(self, key: Digest) -> pb.ActionResult | None: ...
-    def put(self, key: Digest, result: pb.ActionResult) -> None: ...
+    def put_result(self, key: Digest, result: pb.ActionResult) -> None: ...
 
 
 class Stage(Protocol):

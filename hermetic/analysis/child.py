@@ -1,0 +1,76 @@
+"""The loader child: reads one JSON request, evaluates BUILD code, writes one JSON answer.
+
+It is started in a box without network, environment or write access (hermetic.sandbox.loaderbox), and
+what it writes is plain data. Whatever BUILD code prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    request = json.load(sys.stdin)
+    from hermetic.errors import HbError, InternalError
+    from hermetic.loading.limits import confine
+
+    confine(request["memory"], request["cpu_seconds"])
+    try:
+        answer = handle(request)
+    except HbError as error:
+        answer = {"errors": [error.to_dict()]}
+    except MemoryError:
+        answer = {"errors": [InternalError("loading the BUILD files needs more memory than allowed").to_dict()]}
+    with os.fdopen(answer_to, "w", encoding="utf-8") as out:
+        json.dump(answer, out, ensure_ascii=False, separators=(",", ":"))
+    return 0
+
+
+def handle(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request: ``what`` is "graph", "settings" or "labels"."""
+    from hermetic.loading.loader import Loader
+
+    cache = Path(request["cache"]) if request.get("cache") else None
+    loader = Loader(Path(request["workspace"]), cache, request.get("ignore", ()))
+    if request["what"] == "settings":
+        return _settings(loader, request)
+    from hermetic.analysis.codec import graph_object
+    from hermetic.analysis.front import analyse
+
+    answer = analyse(
+        loader,
+        request["patterns"],
+        request["settings"],
+        request["exec_platform"],
+        package=request.get("package"),
+        keep_going=request.get("keep_going", False),
+        tests_only=request.get("tests_only", False),
+    )
+    return {
+        "graph": graph_object(answer.graph),
+        "errors": [error.to_dict() for error in answer.errors],
+        "locks": dict(answer.locks),
+        "read_files": dict(loader.read_files),
+    }
+
+
+def _settings(loader: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from hermetic.analysis.front import configuration
+
+    settings = loader.root().settings
+    config = configuration(settings, request["settings"])
+    rows = [
+        {"name": one.name, "value": value, "values": list(one.values), "doc": one.doc}
+        for (_, value), one in zip(config.texts(), (settings[name] for name, _ in config.items), strict=True)
+    ]
+    return {"settings": rows, "errors": []}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

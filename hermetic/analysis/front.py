@@ -1,0 +1,107 @@
+"""The front half in one call: patterns and settings in, an action graph out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hermetic.action import ActionGraph, TargetNode
+from hermetic.analysis.analyser import Analyser, Configured
+from hermetic.errors import BuildFileError, CommandLineError, HbError, SettingError, did_you_mean
+from hermetic.label import Label
+from hermetic.loading.loader import Loader
+from hermetic.pattern import Pattern, PatternSet
+from hermetic.settings import Configuration, Setting, find_setting
+
+MANUAL = "manual"  # targets with this tag are left out of wildcard patterns
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``errors``: of targets that could not be analysed (with keep_going). ``locks``: label → what
+    ``hb lock`` resolves there."""
+
+    graph: ActionGraph
+    errors: tuple[HbError, ...]
+    locks: Mapping[str, str]
+
+
+def analyse(
+    loader: Loader,
+    patterns: Sequence[str],
+    overrides: Mapping[str, str],
+    exec_platform: str,
+    *,
+    package: str | None = None,
+    keep_going: bool = False,
+    tests_only: bool = False,
+) -> Answer:
+    """Analyse what the patterns name. ``overrides``: setting → text, over the defaults."""
+    analyser = Analyser(loader, exec_platform)
+    config = configuration(analyser.settings, overrides)
+    labels = expand(loader, PatternSet.parse(patterns, package), tests_only)
+    found: list[Configured] = []
+    errors: list[HbError] = []
+    for label in labels:
+        try:
+            found.append(analyser.analyse(label, config))
+        except HbError as error:
+            if not keep_going:
+                raise
+            errors.append(error)
+    return Answer(graph_of(found), tuple(errors), analyser.locks)
+
+
+def configuration(settings: Mapping[str, Setting], overrides: Mapping[str, str]) -> Configuration:
+    """Every setting's value; SettingError for an unknown name or value."""
+    values = {name: setting.default for name, setting in settings.items()}
+    for name, text in overrides.items():
+        values[name] = find_setting(settings, name).parse(text)
+    return Configuration.of(values)
+
+
+def expand(loader: Loader, patterns: PatternSet, tests_only: bool = False) -> list[Label]:
+    """The labels that patterns name, in the order of the patterns, each once."""
+    labels: dict[Label, None] = {}
+    for pattern in patterns.patterns:
+        if pattern.negative:
+            labels = {label: None for label in labels if not pattern.matches(label)}
+            continue
+        for label in _named(loader, pattern):
+            if not tests_only or loader.package(label.package).declarations[label.name].rule.test:  # type: ignore[attr-defined]
+                labels[label] = None
+    return list(labels)
+
+
+def _named(loader: Loader, pattern: Pattern) -> list[Label]:
+    if pattern.name is not None:
+        label = Label(pattern.package, pattern.name)
+        package = loader.package(label.package)
+        if label.name not in package.declarations:
+            raise BuildFileError(f"there is no target {label}", hint=did_you_mean(label.name, package.declarations))
+        return [label]
+    paths = loader.packages(pattern.package) if pattern.recursive else [pattern.package]
+    if not paths:
+        raise CommandLineError(f"there is no package below //{pattern.package}")
+    return [
+        declaration.label
+        for path in paths
+        for declaration in loader.package(path).declarations.values()
+        if MANUAL not in (declaration.attrs.get("tags") or ())
+    ]
+
+
+def graph_of(found: Sequence[Configured]) -> ActionGraph:
+    """Actions and targets of everything found and all it depends on."""
+    actions = {key: action for one in found for key, action in one.actions.items()}
+    targets: dict[str, TargetNode] = {one.node.id: one.node for one in found}
+    return ActionGraph(actions, targets, tuple(dict.fromkeys(one.node.id for one in found)))
+
+
+def check_names(settings: Mapping[str, Setting], names: Mapping[str, str], where: str) -> None:
+    """Refuse configuration entries that name no setting."""
+    for name in names:
+        try:
+            find_setting(settings, name)
+        except SettingError as error:
+            raise SettingError(f"{where}: {error.message}", hint=error.hint) from None

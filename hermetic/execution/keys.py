@@ -1,0 +1,141 @@
+"""From a symbolic action to its key: the digest of its REAPI ``Action`` message.
+
+Guarantees: the key depends on everything the action can see and on nothing else. The order in which
+environment variables, outputs or platform properties are declared does not matter; the order of
+inputs matters only where trees overlap.
+
+How hb's actions map to REAPI: the input root is ``/``; ``working_directory`` is the current folder
+without its leading slash; ``output_paths`` are relative to it (``../`` leads out of it). What REAPI
+has no word for is said as platform properties with names beginning ``hb:`` (the root's mode, the user
+id, which inputs are writable). An internal operation's command is ``hb:<operation>@<version>`` and its
+parameters; a fetch has no input root at all, its command is its pin.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hermetic import tree
+from hermetic.action import Action, Input, Kind, Mode, Ref, Root
+from hermetic.digest import Digest
+from hermetic.errors import ActionError
+from hermetic.proto import hb_pb2
+from hermetic.proto import reapi_pb2 as pb
+from hermetic.store.operation import Resolved
+from hermetic.store.protocols import BlobStore
+from hermetic.tree import File, Node, Subdir
+
+Resolve = Callable[[Ref], Resolved]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One input as a tree of its own, rooted at ``/``: what staging mounts."""
+
+    input: Input
+    resolved: Resolved
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """An action with all digests known."""
+
+    key: Digest
+    command: bytes
+    action: bytes
+    input_root: Digest
+    components: tuple[Component, ...]
+    trace: hb_pb2.KeyTrace
+
+
+def key_of(action: Action, resolve: Resolve, store: BlobStore, version: str = "") -> Keyed:
+    """Resolve the inputs, merge them, make the messages. ``version``: of the internal operation or
+    fetcher. Raises ActionError when two inputs claim one path."""
+    components = () if action.mode is Mode.FETCH else tuple(_component(one, resolve, store) for one in action.inputs)
+    roots = [component.root for component in components]
+    try:
+        input_root = tree.merge(roots, store.read, store.put)
+    except ActionError as error:
+        raise error.at(action.location, action.label) from None
+    command = command_message(action, version)
+    command_bytes = command.SerializeToString(deterministic=True)
+    message = pb.Action(platform=command.platform)
+    _set(message.command_digest, Digest.of(command_bytes))
+    _set(message.input_root_digest, input_root)
+    message.timeout.seconds = action.timeout
+    action_bytes = message.SerializeToString(deterministic=True)
+    trace = key_trace(action, components, command, version)
+    return Keyed(Digest.of(action_bytes), command_bytes, action_bytes, input_root, components, trace)
+
+
+def command_message(action: Action, version: str) -> pb.Command:
+    message = pb.Command()
+    if action.mode is Mode.COMMAND:
+        message.arguments.extend(action.argv)
+        message.working_directory = action.cwd.strip("/")
+    else:
+        message.arguments.extend([f"hb:{action.argv[0]}@{version}", *action.argv[1:]])
+    for name, value in sorted(action.env):
+        message.environment_variables.add(name=name, value=value)
+    message.output_paths.extend(sorted({_relative(output.path, action.cwd) for output in action.outputs}))
+    for name, value in sorted({*action.platform, *_own_properties(action)}):
+        message.platform.properties.add(name=name, value=value)
+    return message
+
+
+def _own_properties(action: Action) -> set[tuple[str, str]]:
+    """Properties for what REAPI cannot say, left out where they have their usual value."""
+    if action.mode is not Mode.COMMAND:
+        return set()
+    found = {("hb:uid", str(action.uid))} if action.uid != 1000 else set()
+    if action.root is not Root.READONLY:
+        found.add(("hb:root", action.root.value))
+    writable = sorted(one.path for one in action.inputs if one.writable)
+    if writable:
+        found.add(("hb:writable", ":".join(writable)))
+    kinds = sorted(output.path for output in action.outputs if output.kind is Kind.BLOB)
+    if kinds:
+        found.add(("hb:files", ":".join(kinds)))
+    return found
+
+
+def _relative(path: str, cwd: str) -> str:
+    return posixpath.relpath(path, cwd)
+
+
+def _component(one: Input, resolve: Resolve, store: BlobStore) -> Component:
+    resolved = resolve(one.ref)
+    if resolved.kind is Kind.TREE:
+        node: Node = Subdir(resolved.digest)
+    else:
+        node = File(resolved.digest, resolved.executable or one.executable)
+    return Component(one, resolved, tree.graft(one.path, node, store.put))
+
+
+def key_trace(action: Action, components: Sequence[Component], command: pb.Command, version: str) -> hb_pb2.KeyTrace:
+    """Name → digest of every leaf of the key, in a fixed order. Long values appear as digests."""
+    trace = hb_pb2.KeyTrace(label=action.label, mnemonic=action.mnemonic)
+    entries = [("operation", version)] if version else []
+    entries.append(("command", _brief("\0".join(command.arguments))))
+    entries += [(f"environment {name}", _brief(value)) for name, value in sorted(action.env)]
+    entries += [(f"platform {one.name}", one.value) for one in command.platform.properties]
+    entries += [(f"setting {name}", value) for name, value in action.settings]
+    entries += [(f"output {output.name}", output.path) for output in action.outputs]
+    entries.append(("timeout", str(action.timeout)))
+    for component in components:
+        name = component.input.name or component.input.path
+        entries.append((f"input {name} at {component.input.path}", str(component.resolved.digest)))
+    for name, value in entries:
+        trace.entries.add(name=name, digest=value)
+    return trace
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 60 and "\0" not in text else Digest.of(text.encode()).hash
+
+
+def _set(message: pb.Digest, digest: Digest) -> None:
+    message.hash, message.size_bytes = digest.hash, digest.size

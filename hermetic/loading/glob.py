@@ -1,0 +1,52 @@
+"""``glob()``: the one look BUILD code takes at the disk, and it is recorded.
+
+Guarantees: sorted, never into another package (a folder with a BUILD.py), never through a symlinked
+folder, never out of the workspace. Links to files count as files if they stay in the workspace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hermetic.errors import BuildFileError
+from hermetic.globs import COVERED, DEAD, Globs, State
+
+BUILD_FILE = "BUILD.py"
+IGNORED = ("hb-out",)
+
+
+def glob_files(workspace: Path, package: str, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Paths relative to the package, in byte order."""
+    for pattern in (*include, *exclude):
+        if not isinstance(pattern, str) or pattern.startswith("/") or ".." in pattern.split("/"):
+            raise BuildFileError(
+                f"glob pattern {pattern!r} must be relative to the package", hint="a package sees its own folder only"
+            )
+    wanted, unwanted = Globs.of(include), Globs.of(exclude)
+    top = workspace / package
+    found = _walk(workspace, top, "", wanted, wanted.start, unwanted, unwanted.start)
+    return sorted(found, key=lambda path: path.encode("utf-8", "surrogateescape"))
+
+
+def _walk(
+    workspace: Path, folder: Path, inside: str, wanted: Globs, take: State, unwanted: Globs, drop: State
+) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        listed = list(entries)
+    for entry in listed:
+        taken, dropped = wanted.step(take, entry.name), unwanted.step(drop, entry.name)
+        if taken is DEAD or dropped is COVERED or (not inside and entry.name in IGNORED):
+            continue
+        path = f"{inside}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            if not os.path.exists(f"{entry.path}/{BUILD_FILE}"):
+                below = Path(entry.path)
+                yield from _walk(workspace, below, f"{path}/", wanted, taken, unwanted, dropped)
+        elif taken is COVERED and entry.is_file() and (not entry.is_symlink() or _stays(workspace, entry.path)):
+            yield path
+
+
+def _stays(workspace: Path, path: str) -> bool:
+    return os.path.realpath(path).startswith(f"{os.path.realpath(workspace)}/")

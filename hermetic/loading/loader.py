@@ -1,0 +1,184 @@
+"""The loader: packages of a workspace, evaluated on demand and once.
+
+``Loader.package`` gives a package's declarations; the root package also has the workspace's settings,
+platforms and registered toolchains.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hermetic.errors import BuildFileError, Location, SettingError, did_you_mean
+from hermetic.label import Label
+from hermetic.loading.declare import CURRENT, Declaration, PackageDraft, ToolchainDeclaration, call_site, current
+from hermetic.loading.evaluate import Evaluator, fail
+from hermetic.loading.glob import BUILD_FILE, IGNORED, glob_files
+from hermetic.loading.select import Select, make_select
+from hermetic.settings import Platform, Setting, find_setting
+
+
+@dataclass(frozen=True)
+class Package:
+    """An evaluated package. ``globs``: (include, exclude, result) of each look at the disk."""
+
+    path: str
+    declarations: Mapping[str, Declaration]
+    toolchains: Mapping[str, ToolchainDeclaration]
+    settings: Mapping[str, Setting]
+    platforms: Mapping[str, Platform]
+    registered: tuple[str, ...]
+    default_visibility: tuple[str, ...]
+    globs: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]
+
+
+class Loader:
+    """``ignore``: folders (relative to the workspace) that are never packages."""
+
+    def __init__(self, workspace: Path, cache: Path | None = None, ignore: Iterable[str] = ()) -> None:
+        self.workspace = workspace
+        self.evaluator = Evaluator(workspace, cache)
+        self._ignore = frozenset(ignore)
+        self._packages: dict[str, Package] = {}
+
+    @property
+    def read_files(self) -> Mapping[str, str]:
+        return self.evaluator.read_files
+
+    def package(self, path: str) -> Package:
+        """The package at ``path``. BuildFileError when there is none or its BUILD.py is wrong."""
+        if path not in self._packages:
+            self._packages[path] = self._load(path)
+        return self._packages[path]
+
+    def packages(self, below: str = "") -> list[str]:
+        """Paths of all packages at or below a folder, sorted."""
+        top = self.workspace / below
+        if not top.is_dir():
+            raise BuildFileError(f"there is no folder //{below}", hint=self._near(below))
+        found = []
+        for folder, names, files in os.walk(top):
+            inside = os.path.relpath(folder, self.workspace)
+            inside = "" if inside == "." else inside
+            names[:] = sorted(name for name in names if self._enters(inside, name))
+            if BUILD_FILE in files:
+                found.append(inside)
+        return sorted(found)
+
+    def root(self) -> Package:
+        return self.package("")
+
+    def _enters(self, folder: str, name: str) -> bool:
+        path = f"{folder}/{name}" if folder else name
+        return not name.startswith(".") and path not in self._ignore and path not in IGNORED
+
+    def _near(self, path: str) -> str | None:
+        return did_you_mean(path, self.packages()) if path else None
+
+    def _load(self, path: str) -> Package:
+        file = f"{path}/{BUILD_FILE}" if path else BUILD_FILE
+        if path and not os.path.lexists(self.workspace / file):
+            raise BuildFileError(f"there is no package //{path} (no {file})", hint=self._near(path))
+        draft = PackageDraft(path, file)
+        if os.path.lexists(self.workspace / file):
+            token = CURRENT.set(draft)
+            try:
+                self.evaluator.run(file, prelude(self.workspace))
+            finally:
+                CURRENT.reset(token)
+        return Package(
+            path,
+            draft.declarations,
+            draft.toolchains,
+            draft.settings,
+            draft.platforms,
+            tuple(draft.registered),
+            draft.default_visibility,
+            tuple(draft.globs),
+        )
+
+
+def prelude(workspace: Path) -> dict[str, Any]:
+    """The functions every BUILD.py has without importing them (described in prelude.pyi)."""
+
+    def glob(include: list[str], exclude: list[str] | None = None, allow_empty: bool = False) -> list[str]:
+        draft = current("glob()")
+        if isinstance(include, str):
+            raise BuildFileError("glob() takes a list of patterns", location=call_site(draft))
+        try:
+            found = glob_files(workspace, draft.path, include, exclude or [])
+        except BuildFileError as error:
+            raise error.at(call_site(draft)) from None
+        if not found and not allow_empty:
+            raise BuildFileError(
+                f"glob({include!r}) matches nothing",
+                location=call_site(draft),
+                hint="mend the pattern, or say allow_empty = True",
+            )
+        draft.globs.append((tuple(include), tuple(exclude or []), tuple(found)))
+        return found
+
+    return {
+        "fail": fail,
+        "glob": glob,
+        "package": _package,
+        "platform": _platform,
+        "register_toolchains": _register_toolchains,
+        "select": _select,
+        "setting": _setting,
+        "toolchain": _toolchain,
+    }
+
+
+def _select(branches: dict[str, Any], no_match_error: str = "") -> Select:
+    return make_select(branches, call_site(current("select()")), no_match_error)
+
+
+def _package(default_visibility: list[str]) -> None:
+    draft = current("package()")
+    if draft.declarations:
+        raise BuildFileError("package() comes before the targets", location=call_site(draft))
+    draft.default_visibility = tuple(default_visibility)
+
+
+def _root(what: str) -> tuple[PackageDraft, Location]:
+    draft = current(what)
+    location = call_site(draft)
+    if draft.path:
+        raise BuildFileError(f"{what} belongs into the BUILD.py of the workspace's root", location=location)
+    return draft, location
+
+
+def _setting(name: str, default: str | bool | int, values: list[str] | None = None, doc: str = "") -> None:
+    draft, location = _root("setting()")
+    if name in draft.settings:
+        raise SettingError(f"setting {name!r} is declared twice", location=location)
+    if values and default not in values:
+        raise SettingError(f"the default {default!r} of setting {name!r} is not one of its values", location=location)
+    draft.settings[name] = Setting(name, default, tuple(values or ()), doc, location)
+
+
+def _platform(name: str, os: str, arch: str, settings: dict[str, str] | None = None) -> None:
+    draft, location = _root("platform()")
+    for key, value in (settings or {}).items():
+        try:
+            find_setting(draft.settings, key).parse(value)
+        except SettingError as error:
+            raise error.at(location) from None
+    draft.platforms[name] = Platform(name, os, arch, tuple(sorted((settings or {}).items())))
+
+
+def _register_toolchains(*patterns: str) -> None:
+    draft, _ = _root("register_toolchains()")
+    draft.registered.extend(patterns)
+
+
+def _toolchain(name: str, kind: str, exec: str, target: str, impl: str) -> None:
+    draft = current("toolchain()")
+    location = call_site(draft)
+    draft.claim(name, location)
+    label = Label.parse(impl, draft.path)
+    draft.toolchains[name] = ToolchainDeclaration(name, kind, exec, target, label, location)

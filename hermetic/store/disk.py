@@ -1,0 +1,238 @@
+"""The store on disk, in Bazel's ``--disk_cache`` layout.
+
+    <root>/cas/ab/abcd…     blobs by SHA-256, mode 0444
+    <root>/exec/ab/abcd…    the same content with mode 0555, for staging executables
+    <root>/ac/ab/abcd…      ActionResult messages by action key
+    <root>/stage/ab/abcd…   trees made real (hermetic.store.stage)
+    <root>/derived/…        what can be made again from the CAS (compressed layers)
+    <root>/tmp/…            files on their way in
+
+Guarantees: a blob appears by rename, complete or not at all; nothing is synced, so after a power
+failure a file may be short or wrong. A blob whose size is wrong, or whose bytes are wrong when they
+are read, is dropped and counts as missing: the store heals by having it made again. Many processes
+may share a store: names are contents, and renames are atomic.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from hermetic.digest import CHUNK, EMPTY, Digest
+from hermetic.errors import StoreError
+from hermetic.proto import reapi_pb2 as pb
+from hermetic.store.protocols import MissingBlob
+
+VERSION = "1\n"
+_FOLDERS = ("cas", "exec", "ac", "stage", "derived", "tmp")
+
+
+class DiskStore:
+    """CAS and action cache below ``root``, which is made when it does not exist."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with _explained(root):
+            for folder in _FOLDERS:
+                (root / folder).mkdir(parents=True, exist_ok=True)
+            _check_version(root)
+
+    # --- blobs ----------------------------------------------------------------------------------
+
+    def read(self, digest: Digest) -> bytes:
+        if digest.size == 0:
+            return b""
+        path = self._cas(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise MissingBlob(digest) from None
+        if len(data) != digest.size or hashlib.sha256(data).hexdigest() != digest.hash:
+            self._drop(digest)
+            raise MissingBlob(digest)
+        return data
+
+    def open(self, digest: Digest) -> BinaryIO:
+        self._require(digest)
+        try:
+            return self._cas(digest).open("rb")
+        except FileNotFoundError:
+            raise MissingBlob(digest) from None
+
+    def has(self, digest: Digest) -> bool:
+        try:
+            return os.stat(self._cas(digest)).st_size == digest.size
+        except FileNotFoundError:
+            return digest.size == 0
+
+    def missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        return [digest for digest in dict.fromkeys(digests) if not self.has(digest)]
+
+    def find_sha256(self, sha256: str) -> Digest | None:
+        """The blob with this hash, whatever its size, or None. Pins know no sizes."""
+        try:
+            return Digest(sha256, os.stat(self.root / "cas" / sha256[:2] / sha256).st_size)
+        except FileNotFoundError:
+            return EMPTY if sha256 == EMPTY.hash else None
+
+    def put(self, data: bytes) -> Digest:
+        digest = Digest.of(data)
+        if not self.has(digest):
+            with self._incoming() as (stream, temporary):
+                stream.write(data)
+                stream.flush()
+                self._admit(temporary, digest)
+        return digest
+
+    def put_stream(self, stream: BinaryIO, expect: Digest | None = None) -> Digest:
+        state, size = hashlib.sha256(), 0
+        with self._incoming() as (out, temporary):
+            while chunk := stream.read(CHUNK):
+                state.update(chunk)
+                out.write(chunk)
+                size += len(chunk)
+            out.flush()
+            digest = Digest(state.hexdigest(), size)
+            if expect is not None and digest != expect:
+                raise StoreError(f"content has digest {digest}, not {expect}")
+            self._admit(temporary, digest)
+        return digest
+
+    def put_file(self, path: Path, *, take: bool = False) -> Digest:
+        """Store a regular file's content. With ``take`` its inode moves into the store when it can."""
+        with path.open("rb") as stream:
+            if not take:
+                return self.put_stream(stream)
+            digest = Digest.of_file(stream)
+        if not self.has(digest):
+            try:
+                temporary = self.root / "tmp" / f"take-{os.getpid()}-{digest.hash}"
+                path.rename(temporary)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                with path.open("rb") as stream:
+                    return self.put_stream(stream, digest)
+            self._admit(temporary, digest)
+        return digest
+
+    def path(self, digest: Digest, *, executable: bool = False) -> Path:
+        self._require(digest)
+        path = self._cas(digest)
+        if digest.size == 0 and not path.exists():
+            with self._incoming() as (_, temporary):
+                self._admit(temporary, digest)
+        return self._twin(digest, path) if executable else path
+
+    def _twin(self, digest: Digest, path: Path) -> Path:
+        twin = self.root / "exec" / digest.hash[:2] / digest.hash
+        try:
+            if os.stat(twin).st_size == digest.size:
+                return twin
+        except FileNotFoundError:
+            pass
+        with self._incoming() as (out, temporary), path.open("rb") as source:
+            shutil.copyfileobj(source, out, CHUNK)
+            out.flush()
+            temporary.chmod(0o555)
+            _rename_into(temporary, twin)
+        return twin
+
+    def _cas(self, digest: Digest) -> Path:
+        return self.root / "cas" / digest.hash[:2] / digest.hash
+
+    def _require(self, digest: Digest) -> None:
+        if self.has(digest):
+            return
+        self._drop(digest)
+        raise MissingBlob(digest)
+
+    def _drop(self, digest: Digest) -> None:
+        for kind in ("cas", "exec"):
+            with suppress(FileNotFoundError):
+                (self.root / kind / digest.hash[:2] / digest.hash).unlink()
+
+    def _admit(self, temporary: Path, digest: Digest) -> None:
+        temporary.chmod(0o444)
+        _rename_into(temporary, self._cas(digest))
+
+    @contextmanager
+    def _incoming(self) -> Iterator[tuple[BinaryIO, Path]]:
+        with _explained(self.root):
+            handle, name = tempfile.mkstemp(dir=self.root / "tmp")
+            temporary = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as stream:
+                    yield stream, temporary
+            finally:
+                with suppress(FileNotFoundError):
+                    temporary.unlink()
+
+    # --- results --------------------------------------------------------------------------------
+
+    def get(self, key: Digest) -> pb.ActionResult | None:
+        """The result stored under ``key``; a torn or unreadable one counts as absent."""
+        try:
+            data = (self.root / "ac" / key.hash[:2] / key.hash).read_bytes()
+            return pb.ActionResult.FromString(data) if data else None
+        except FileNotFoundError:
+            return None
+        except Exception:  # protobuf raises DecodeError, which has no stable public base
+            return None
+
+    def put_result(self, key: Digest, result: pb.ActionResult) -> None:
+        with self._incoming() as (stream, temporary):
+            stream.write(result.SerializeToString(deterministic=True))
+            stream.flush()
+            temporary.chmod(0o644)
+            _rename_into(temporary, self.root / "ac" / key.hash[:2] / key.hash)
+
+
+def _rename_into(temporary: Path, place: Path) -> None:
+    try:
+        temporary.rename(place)
+    except FileNotFoundError:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary.rename(place)
+
+
+def _check_version(root: Path) -> None:
+    path = root / "version"
+    try:
+        found = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        path.write_text(VERSION, encoding="utf-8")
+        return
+    if found != VERSION:
+        raise StoreError(
+            f"the store {root} has format {found.strip()!r}; this hb knows format {VERSION.strip()}",
+            hint="use the hb that made it, or another store with --store",
+        )
+
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space, or use a store on another disk with --store"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or use a store elsewhere with --store"),
+    errno.EROFS: ("the file system is read-only", "use a store you can write with --store"),
+    errno.EACCES: ("permission denied", "use a store of your own with --store"),
+    errno.EPERM: ("permission denied", "use a store of your own with --store"),
+}
+
+
+@contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        reason, hint = _REASONS[error.errno]
+        raise StoreError(f"the store {root} cannot be written: {reason}", hint=hint) from error

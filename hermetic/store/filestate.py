@@ -1,0 +1,79 @@
+"""The file-state index: path → digest, believed as long as the file's stat record is the same.
+
+Guarantees: a digest is never older than the file. An edit that keeps size and times can only happen
+within the tick of the file system's clock in which the file was last seen, so a record taken that
+soon after a file's change is never believed again: the file is hashed anew. The index is a cache:
+when it is lost or damaged it is made again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from hermetic.digest import Digest
+
+TICK_NS = 20_000_000  # two ticks of the coarsest kernel clock in use (100 Hz)
+
+
+class FileStates:
+    """Digests of files by absolute path. Thread-safe; ``close`` commits."""
+
+    def __init__(self, database: Path) -> None:
+        self._lock = threading.Lock()
+        database.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = _connect(database)
+        except sqlite3.DatabaseError:
+            database.unlink(missing_ok=True)
+            self._db = _connect(database)
+
+    def digest(self, path: Path) -> Digest:
+        """The digest of a regular file (symlinks are followed)."""
+        return self.digests([path])[0]
+
+    def digests(self, paths: Iterable[Path]) -> list[Digest]:
+        return [self._one(str(path)) for path in paths]
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.commit()
+            self._db.close()
+
+    def _one(self, path: str) -> Digest:
+        state = _fingerprint(os.stat(path))
+        with self._lock:
+            row = self._db.execute("SELECT state, hash, size FROM files WHERE path = ?", (path,)).fetchone()
+        if row is not None and row[0] == state:
+            return Digest(row[1], row[2])
+        with open(path, "rb") as stream:
+            before = os.fstat(stream.fileno())
+            digest = Digest.of_file(stream)
+            after = os.fstat(stream.fileno())
+        settled = time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > TICK_NS
+        if settled and _fingerprint(before) == _fingerprint(after):
+            with self._lock:
+                values = (path, _fingerprint(after), digest.hash, digest.size)
+                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
+        return digest
+
+
+def _fingerprint(found: os.stat_result) -> bytes:
+    import xxhash
+
+    record = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+    return xxhash.xxh3_128_digest(",".join(map(str, record)).encode())
+
+
+def _connect(database: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(database, check_same_thread=False, timeout=30)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state BLOB, hash TEXT, size INTEGER) WITHOUT ROWID"
+    )
+    return db

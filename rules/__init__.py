@@ -1,0 +1,1 @@
+"""The rules hb ships: what a step is. Each module holds one family; BUILD.py files import them."""
