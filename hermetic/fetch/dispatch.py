@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hermetic.action import Kind
-from hermetic.digest import parse_sha256
+from hermetic.digest import Digest, parse_sha256
 from hermetic.errors import FetchError, HbError, InternalError, from_dict
 from hermetic.fetch import box
 from hermetic.fetch.collect import take_file, take_tree
@@ -202,12 +202,20 @@ def _verified(
         return _as_fetch_error(error, request)
 
 
-def _take_pinned_tree(operation: str, request: FetchRequest, scratch: Path, path: Path, store: BlobStore) -> Any:
+def _take_pinned_tree(operation: str, request: FetchRequest, scratch: Path, path: Path, store: BlobStore) -> Digest:
     root = take_tree(scratch, path, store)
     if operation == "oci":
-        from hermetic.fetch.oci_layout import check_layout
+        from hermetic.fetch.oci_layout import check_layout, platform_of
 
-        check_layout(root, str(request.params.get("digest")), store, str(request.params.get("platform", "")))
+        check_layout(root, str(request.params.get("digest")), store, platform_of(request.params))
+    elif operation == "git":
+        from hermetic.fetch.git_proof import PROOF, PROOF_LIMIT, check_commit
+
+        proof = take_file(scratch, path.with_name(PROOF), store)
+        if proof.size > PROOF_LIMIT:
+            raise FetchError(f"the git worker's proof has {proof.size} bytes")
+        submodules = bool(request.params.get("submodules", False))
+        check_commit(root, str(request.params.get("commit")), submodules, store.read(proof), store)
     return root
 
 

@@ -12,6 +12,8 @@ for everything only if the server does not serve commits by id.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import subprocess
@@ -19,10 +21,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from hermetic.errors import FetchError, HbError
+from hermetic.fetch.git_proof import PROOF, USUAL_MODES
 from hermetic.fetch.spec import FetchReply, FetchRequest
 from hermetic.fetch.transport import public_url
 from hermetic.tree import check_name
@@ -92,6 +95,7 @@ def checkout(urls: Sequence[str], commit: str, submodules: bool, folder: Path, l
             hint="fetch those files by http_file with their sha256, or use a release archive that holds them",
         )
     writer.finish()
+    (folder / PROOF).write_text(json.dumps(writer.proof))
 
 
 class _Writer:
@@ -103,12 +107,18 @@ class _Writer:
         self.links: list[tuple[Path, bytes]] = []
         self.pointers: list[str] = []
         self.repositories = 0
+        self.proof: dict[str, dict[str, Any]] = {}  # what hermetic.fetch.git_proof checks, by folder
 
     def add(self, urls: Sequence[str], commit: str, below: tuple[str, ...], depth: int) -> None:
         repository, url = self._fetch(urls, commit)
         entries = list(_entries(repository, commit))
         root = self.folder.joinpath("tree", *below)
         modules = _modules(repository, commit, entries) if self.submodules else {}
+        self.proof["/".join(below)] = {
+            "commit": base64.b64encode(_git(repository, "cat-file", "commit", commit)).decode(),
+            "links": {entry.path: entry.object_id for entry in entries if entry.mode == "160000"},
+            "modes": {entry.path: entry.mode for entry in entries if entry.mode not in USUAL_MODES},
+        }
         for entry, content in _contents(repository, entries):
             names = _checked(entry.path)
             path = root.joinpath(*names)

@@ -110,6 +110,12 @@ def references(content: Mapping[str, Any], where: str) -> list[Descriptor]:
     return found
 
 
+def platform_of(params: Mapping[str, Any]) -> str:
+    """The platform a fetch asks for, "" for all of an index."""
+    arch = params.get("arch")
+    return str(params.get("platform") or (f"linux/{arch}" if arch else ""))
+
+
 def choose(content: Mapping[str, Any], platform: str, where: str) -> Descriptor:
     """The manifest of an index for ``os/architecture[/variant]``."""
     wanted = platform.split("/")

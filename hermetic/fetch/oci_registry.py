@@ -3,9 +3,9 @@
 Guarantees: every manifest and blob is checked against its digest and size while it arrives; manifests
 have at most 4 MiB; an image is complete or not there. The answer is a folder with an OCI layout.
 
-params: ``digest`` (sha256:…) and optionally ``platform`` (os/architecture[/variant], which picks one
-manifest of an index). unkeyed: ``refs``, tried in order: ``registry/repository[@digest]`` or the path of
-a layout (absolute, or beginning with ``oci:``).
+params: ``digest`` (sha256:…) and optionally ``platform`` (os/architecture[/variant]) or ``arch`` (linux is
+meant), which picks one manifest when the digest is an index's. unkeyed: ``refs``, tried in order:
+``registry/repository[@digest]`` or the path of a layout (absolute, or beginning with ``oci:``).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from hermetic.fetch.oci_layout import (
     document,
     layout_index,
     media_type_of,
+    platform_of,
     references,
 )
 from hermetic.fetch.registry_auth import Login, authorization, is_local, login_for
@@ -93,7 +94,7 @@ def pull(
 ) -> None:
     """Make ``folder`` an OCI layout of the pinned image. Raises FetchError naming every place tried."""
     pinned = f"sha256:{parse_sha256(str(params.get('digest')))}"
-    platform = str(params.get("platform", ""))
+    platform = platform_of(params)
     if not refs:
         raise FetchError(f"nothing says where to pull {pinned} from", label=label, hint="give refs in the BUILD.py")
     tried = []

@@ -95,24 +95,26 @@ def _select(root: Digest, inside: Globs, take: State, outside: Globs, drop: Stat
 
 
 def merge(params: Mapping[str, Any], inputs: Inputs, bench: Workbench) -> Outputs:
-    """The union of the trees at ``/0``, ``/1``, …, later ones on top; whiteouts are applied.
+    """The union of the inputs at ``/0``, ``/1``, …, later ones on top; whiteouts are applied.
 
-    ``at``: where each one is put, in the same order (a file needs a path of its own). Two different
-    files at one path are an error unless ``replace`` is set.
+    ``at``: for each input, in order, the path where it is put (a file is put there itself). Two
+    different files at one path are an error unless ``replace`` is set.
     """
-    _check_names("merge", params, {"replace", "at"})
+    _check_names("merge", params, {"at", "replace"})
     found = [inputs[path] for path in sorted(inputs, key=_position)]
     places = params.get("at") or ["/"] * len(found)
     if len(places) != len(found):
-        raise UserError(f"merge has {len(found)} inputs, but {len(places)} places for them")
-    roots = [_placed(item, at, bench.store) for item, at in zip(found, places, strict=True)]
+        raise UserError(f"merge has {len(found)} inputs and {len(places)} places for them")
+    roots = [_placed(item, place, bench.store) for item, place in zip(found, places, strict=True)]
     replace_files = bool(params.get("replace", False))
     return _out(tree.merge(roots, bench.store.read, bench.store.put, replace_files=replace_files))
 
 
-def _placed(item: Resolved, at: str, store: BlobStore) -> Digest:
+def _placed(item: Resolved, place: str, store: BlobStore) -> Digest:
+    if item.kind is Kind.TREE and not tree.parts(place):
+        return item.digest
     node: Node = Subdir(item.digest) if item.kind is Kind.TREE else File(item.digest, item.executable)
-    return tree.graft(at, node, store.put)
+    return tree.graft(place, node, store.put)
 
 
 def _position(path: str) -> int:
@@ -192,34 +194,58 @@ def _octal(text: Any, where: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What one rule of ``chmeta`` does to the nodes its glob covers."""
+    """What one rule of ``chmeta`` does. ``own_mode`` is for what its glob matches, the rest also for
+    everything below that."""
 
     number: int
     uid: int | None
     gid: int | None
+    own_mode: int | None
     file_mode: int | None
     dir_mode: int | None
     add: int
     clear: int
     group_like_user: bool
 
-    def mode(self, old: int, directory: bool) -> int:
+    def mode(self, old: int, directory: bool, itself: bool) -> int:
         fixed = self.dir_mode if directory else self.file_mode
+        if itself and self.own_mode is not None:
+            fixed = self.own_mode
         mode = ((old if fixed is None else fixed) | self.add) & ~self.clear
         return mode | mode >> 3 & 0o070 if self.group_like_user else mode
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A rule on its way down the tree. ``itself``: the node at hand is what the glob matched, not
+    something below a match."""
+
+    globs: Globs
+    rule: _Rule
+    state: State
+    itself: bool
+
+    def step(self, name: str) -> _Live:
+        state = self.globs.step(self.state, name)
+        return _Live(self.globs, self.rule, state, state is COVERED and self.state is not COVERED)
 
 
 def chmeta(params: Mapping[str, Any], inputs: Inputs, bench: Workbench) -> Outputs:
     """Owners and modes by rules, later rules on top of earlier ones.
 
     A rule of ``rules``: ``glob`` (covers what is below a match; "**" is everything, the root directory
-    too), and any of ``uid``, ``gid``, ``mode``, ``file_mode``, ``dir_mode`` (octal text), ``add`` and
-    ``clear`` (bits, octal text), ``group_like_user`` (the group may what the owner may).
+    too), and any of ``uid``, ``gid``, ``mode`` (of the match itself), ``file_mode`` and ``dir_mode`` (of
+    everything covered; octal text), ``add`` and ``clear`` (bits, octal text), ``group_like_user`` (the
+    group may what the owner may).
     """
     _check_names("chmeta", params, {"rules"})
     root = _only(inputs, "chmeta")
-    changes = [(Globs.of([spec["glob"]]), _rule(number, spec)) for number, spec in enumerate(params["rules"])]
-    return _out(_change(root, [(globs, rule, globs.start) for globs, rule in changes], bench.store, {}))
+    live = []
+    for number, spec in enumerate(params["rules"]):
+        rule = _rule(number, spec)
+        globs = Globs.of([spec["glob"]])
+        live.append(_Live(globs, rule, globs.start, globs.start is COVERED))
+    return _out(_change(root, live, bench.store, {}))
 
 
 def _rule(number: int, spec: Mapping[str, Any]) -> _Rule:
@@ -227,66 +253,63 @@ def _rule(number: int, spec: Mapping[str, Any]) -> _Rule:
     names = {"glob", "uid", "gid", "mode", "file_mode", "dir_mode", "add", "clear", "group_like_user"}
     _check_names(where, spec, names)
 
-    def octal(*keys: str) -> int | None:
-        return next((_octal(spec[key], where) for key in keys if key in spec), None)
+    def octal(key: str) -> int | None:
+        return _octal(spec[key], where) if key in spec else None
 
     return _Rule(
         number,
         spec.get("uid"),
         spec.get("gid"),
-        octal("file_mode", "mode"),
-        octal("dir_mode", "mode"),
+        octal("mode"),
+        octal("file_mode"),
+        octal("dir_mode"),
         octal("add") or 0,
         octal("clear") or 0,
         bool(spec.get("group_like_user", False)),
     )
 
 
-_Live: TypeAlias = list[tuple[Globs, _Rule, State]]
-
-
-def _change(root: Digest, live: _Live, store: BlobStore, done: dict[tuple[str, Any], Digest]) -> Digest:
+def _change(root: Digest, live: list[_Live], store: BlobStore, done: dict[tuple[str, Any], Digest]) -> Digest:
     """The tree with every covered node changed; equal subtrees under equal rules are done once."""
     if not live:
         return root
-    key = (root.hash, tuple((rule.number, state) for _, rule, state in live))
+    key = (root.hash, tuple((item.rule.number, item.state, item.itself) for item in live))
     if key in done:
         return done[key]
     directory = Directory.decode(store.read(root))
     entries: dict[str, Node] = {}
     for name, node in directory.entries.items():
-        inner = [(globs, rule, globs.step(state, name)) for globs, rule, state in live]
-        inner = [item for item in inner if item[2] is not DEAD]
-        rules = [rule for _, rule, state in inner if state is COVERED]
+        inner = [item for item in (item.step(name) for item in live) if item.state is not DEAD]
         if isinstance(node, Subdir):
             entries[name] = Subdir(_change(node.digest, inner, store, done))
         elif isinstance(node, Symlink):
-            entries[name] = replace(node, meta=_changed(node.meta, None, rules))
+            entries[name] = replace(node, meta=_changed(node.meta, None, inner, False))
         elif node.meta.whiteout:
             entries[name] = node
         else:
-            entries[name] = _changed_file(node, rules)
-    rules = [rule for _, rule, state in live if state is COVERED]
-    meta = _changed(directory.meta, DIR_MODE, rules)
+            entries[name] = _changed_file(node, inner)
+    meta = _changed(directory.meta, DIR_MODE, live, True)
     same = entries == directory.entries and meta == directory.meta
     done[key] = root if same else store.put(Directory(entries, meta).encode())
     return done[key]
 
 
-def _changed_file(node: File, rules: list[_Rule]) -> File:
-    meta = _changed(node.meta, node.mode, rules, directory=False)
+def _changed_file(node: File, live: list[_Live]) -> File:
+    meta = _changed(node.meta, node.mode, live, False)
     mode = node.mode if meta.mode is None else meta.mode
     executable = bool(mode & 0o111)
     default = EXEC_MODE if executable else FILE_MODE
     return replace(node, executable=executable, meta=replace(meta, mode=None if mode == default else mode))
 
 
-def _changed(meta: Meta, default: int | None, rules: list[_Rule], directory: bool = True) -> Meta:
+def _changed(meta: Meta, default: int | None, live: list[_Live], directory: bool) -> Meta:
     """``default`` None: a symlink, which has owners but no mode of its own."""
-    for rule in rules:
-        mode = meta.mode
+    for item in live:
+        if item.state is not COVERED:
+            continue
+        rule, mode = item.rule, meta.mode
         if default is not None:
-            mode = rule.mode(default if meta.mode is None else meta.mode, directory)
+            mode = rule.mode(default if mode is None else mode, directory, item.itself)
             mode = None if directory and mode == DIR_MODE else mode
         uid = meta.uid if rule.uid is None else rule.uid
         gid = meta.gid if rule.gid is None else rule.gid

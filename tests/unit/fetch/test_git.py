@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ from hermetic.errors import FetchError, HbError
 from hermetic.fetch.collect import take_tree
 from hermetic.fetch.dispatch import Options, fetch_batch
 from hermetic.fetch.git import checkout
+from hermetic.fetch.git_proof import check_commit
 from hermetic.fetch.spec import FetchRequest
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -126,6 +129,7 @@ def test_submodules_at_their_pinned_commits(tmp_path: Path, store: Any) -> None:
     commit(tmp_path / "inner")
 
     get(outer, head, tmp_path / "with", submodules=True)
+    proven(tmp_path / "with", head, True, store)
     found = texts(tmp_path / "with", store)
     assert {name: text for name, text in found.items() if not name.endswith(".gitmodules")} == {
         "o": "outer",
@@ -133,6 +137,11 @@ def test_submodules_at_their_pinned_commits(tmp_path: Path, store: Any) -> None:
         "sub/deep/inner/i": "inner",
     }
     get(outer, head, tmp_path / "without")
+    proven(tmp_path / "without", head, False, store)
+    (tmp_path / "without/tree/sub/x").write_text("not asked for")
+    with pytest.raises(FetchError, match="not asked for"):
+        proven(tmp_path / "without", head, False, store)
+    (tmp_path / "without/tree/sub/x").unlink()
     assert set(texts(tmp_path / "without", store)) == {".gitmodules", "o"}
     assert (tmp_path / "without/tree/sub").is_dir(), "as git leaves it: an empty folder"
 
@@ -269,6 +278,58 @@ def test_through_a_boxed_worker(tmp_path: Path, store: Any, over_http: str) -> N
     assert not isinstance(outcome, FetchError), outcome
     assert store.texts(outcome.digest) == {"f": "1", "d/g": "2"}
     assert asked, "git went through the proxy"
+
+
+def proven(folder: Path, commit_id: str, submodules: bool, store: Any) -> None:
+    root = take_tree(folder, folder / "tree", store)
+    check_commit(root, commit_id, submodules, (folder / "proof.json").read_bytes(), store)
+
+
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+def test_the_parent_computes_the_commits_own_hashes(tmp_path: Path, store: Any, form: str) -> None:
+    """Names chosen for git's order of entries: a directory sorts as if its name ended in a slash."""
+    origin = tmp_path / "origin"
+    files = {"a.c": "1", "a/b": "2", "a0": "3", "a/b.c": "", "ü": "4"}
+    repository(origin, files, f"--object-format={form}")
+    (origin / "a0").chmod(0o755)
+    (origin / "l").symlink_to("a/b")
+    head = commit(origin)
+    get(origin, head, tmp_path / "w")
+    proven(tmp_path / "w", head, False, store)
+
+
+def test_files_other_than_the_commits_are_not_believed(tmp_path: Path, store: Any) -> None:
+    origin = tmp_path / "origin"
+    head = repository(origin, {"f": "1", "d/g": "2"})
+
+    def spoilt(number: int, spoil: Any) -> None:
+        folder = tmp_path / f"w{number}"
+        get(origin, head, folder)
+        proven(folder, head, False, store)
+        spoil(folder)
+        with pytest.raises(FetchError, match="git worker"):
+            proven(folder, head, False, store)
+
+    def other_commit(folder: Path) -> None:
+        proof = json.loads((folder / "proof.json").read_text())
+        proof[""]["commit"] = base64.b64encode(b"tree 0").decode()
+        (folder / "proof.json").write_text(json.dumps(proof))
+
+    def hidden_in_a_link(folder: Path) -> None:
+        """Claim that d is a submodule that was not asked for."""
+        proof = json.loads((folder / "proof.json").read_text())
+        proof[""]["links"]["d"] = "0" * 40
+        (folder / "proof.json").write_text(json.dumps(proof))
+
+    spoilt(0, lambda folder: (folder / "tree/f").write_text("3"))
+    spoilt(1, lambda folder: (folder / "tree/f").chmod(0o755))
+    spoilt(2, lambda folder: (folder / "tree/new").write_text(""))
+    spoilt(3, lambda folder: (folder / "tree/d/g").unlink())
+    spoilt(4, lambda folder: (folder / "tree/empty").mkdir())
+    spoilt(5, other_commit)
+    spoilt(6, hidden_in_a_link)
+    spoilt(7, lambda folder: (folder / "proof.json").write_text("{}"))
+    spoilt(8, lambda folder: (folder / "proof.json").write_text("no JSON"))
 
 
 @pytest.mark.sandbox

@@ -122,6 +122,10 @@ def test_an_index_whole_and_by_platform(tmp_path: Path, client: Client, store: A
         assert amd["digest"] not in found
         top = json.loads((folder / "index.json").read_text())["manifests"]
         assert [item["digest"] for item in top] == [arm["digest"]]
+    pull(client, [source], {"digest": image.digest, "arch": "amd64"}, tmp_path / "arch", NOW)
+    assert amd["digest"] in taken(tmp_path / "arch", image.digest, store, "linux/amd64")
+    pull(client, [source], {"digest": arm["digest"], "arch": "amd64"}, tmp_path / "one", NOW)
+    assert arm["digest"] in taken(tmp_path / "one", arm["digest"], store, "linux/amd64"), "a manifest is what it is"
     with pytest.raises(FetchError, match="it has linux/amd64, linux/arm64/v8"):
         pull(client, [source], {"digest": image.digest, "platform": "linux/riscv64"}, tmp_path / "none", NOW)
 

@@ -107,6 +107,32 @@ def test_merge_keeps_the_order_of_numbers(store: Any, bench: Workbench) -> None:
         run(treeops.merge, {}, bench, *roots)
 
 
+def test_merge_puts_inputs_where_at_says(store: Any, bench: Workbench) -> None:
+    blob = store.put(b"blob")
+    inputs = {
+        "/0000": Resolved(TREE, make(store, **{"lib/a": "a"})),
+        "/0001": Resolved(TREE, make(store, b="b")),
+        "/0002": Resolved(Kind.BLOB, blob, executable=True),
+    }
+    root = treeops.merge({"at": ["/", "/lib", "/bin/tool"]}, inputs, bench)["out"].digest
+    assert store.texts(root) == {"lib/a": "a", "lib/b": "b", "bin/tool": "blob"}
+    assert store.listing(root)["bin/tool"].executable
+    with pytest.raises(UserError, match="3 inputs and 1 places"):
+        treeops.merge({"at": ["/"]}, inputs, bench)
+
+
+def test_chmeta_mode_is_of_the_match_itself(store: Any, bench: Workbench) -> None:
+    root = tree.build({"w/x": File(store.put(b"x")), "w/t": File(store.put(b"t"), True), "w/d": Meta()}, store.put)
+    nodes = store.listing(run(treeops.chmeta, {"rules": [{"glob": "w", "mode": "2775"}]}, bench, root))
+    assert nodes["w"] == Meta(mode=0o2775)
+    assert (nodes["w/x"].mode, nodes["w/t"].mode, nodes["w/d"]) == (0o644, 0o755, Meta())
+    nodes = store.listing(run(treeops.chmeta, {"rules": [{"glob": "w/*", "mode": "0700"}]}, bench, root))
+    assert (nodes["w"], nodes["w/x"].mode, nodes["w/d"].mode) == (Meta(), 0o700, 0o700)
+    nodes = store.listing(run(treeops.chmeta, {"rules": [{"glob": "**", "dir_mode": "0711"}]}, bench, root))
+    assert {nodes[path].mode for path in ("", "w", "w/d")} == {0o711}
+    assert nodes["w/x"].mode == 0o644
+
+
 def test_write(store: Any, bench: Workbench) -> None:
     grafted = make(store, inner="i")
     blob = store.put(b"blob")
