@@ -13,10 +13,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hermetic import tree
 from hermetic.action import Kind
@@ -50,7 +51,8 @@ class VendorDir:
         for _, node in tree.walk(result.digest, self._keeping(store)):
             if isinstance(node, tree.File):
                 self._keep(node.digest, store)
-        self._write(self._mark(operation, params), f"{result.digest}\n".encode())
+        with _appearing(self._mark(operation, params)) as sink:
+            sink.write(f"{result.digest}\n".encode())
 
     def _keeping(self, store: BlobStore) -> tree.Load:
         def load(digest: Digest) -> bytes:
@@ -70,8 +72,11 @@ class VendorDir:
         return self.path / "trees" / f"{operation}-{pin}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
     def _take(self, path: Path, store: BlobStore) -> Digest:
-        with path.open("rb") as stream:
-            digest = store.put_stream(stream)
+        try:
+            with path.open("rb") as stream:
+                digest = store.put_stream(stream)
+        except FileNotFoundError:
+            raise FetchError(f"{self.path} lacks the blob {path.name}", hint="run `hb vendor` again") from None
         if digest.hash != path.name:
             raise FetchError(
                 f"the vendored file {path} is damaged: its sha256 is {digest.hash}",
@@ -83,10 +88,7 @@ class VendorDir:
         pending = [root]
         while pending:
             digest = pending.pop()
-            path = self._blob(digest.hash)
-            if not path.is_file():
-                raise FetchError(f"{self.path} lacks the blob {digest.hash}", hint="run `hb vendor` again")
-            self._take(path, store)
+            self._take(self._blob(digest.hash), store)
             for node in tree.Directory.decode(store.read(digest)).entries.values():
                 if isinstance(node, tree.Subdir):
                     pending.append(node.digest)
@@ -97,19 +99,22 @@ class VendorDir:
         path = self._blob(digest.hash)
         if path.is_file() and path.stat().st_size == digest.size:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with store.open(digest) as source, tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as sink:
+        with store.open(digest) as source, _appearing(path) as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
-            sink.flush()
-            os.fchmod(sink.fileno(), 0o644)
-            os.fsync(sink.fileno())
-        Path(sink.name).replace(path)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as sink:
-            sink.write(data)
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file that is at ``path`` only once it is written to the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            yield sink
             sink.flush()
             os.fchmod(sink.fileno(), 0o644)
             os.fsync(sink.fileno())
-        Path(sink.name).replace(path)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
