@@ -207,4 +207,3 @@ def retry_after(response: Response) -> float:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError):
         return 0.0
-

@@ -84,7 +84,7 @@ def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:
 
 
 def _isolation(spec: SandboxSpec) -> list[str]:
-    argv = ["--unshare-all", "--die-with-parent", "--new-session", "--hostname", "hb"]
+    argv = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--hostname", "hb"]
     argv += ["--uid", str(spec.uid), "--gid", str(spec.uid), "--cap-drop", "ALL"]
     if spec.root is Root.OVERLAY:
         return argv + [word for name in ROOT_CAPABILITIES for word in ("--cap-add", f"CAP_{name}")]

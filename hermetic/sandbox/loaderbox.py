@@ -37,7 +37,7 @@ def run_boxed_python(
     deadline: float,
 ) -> Answer:
     """Run ``python -m module`` with ``request`` as its input. Raises BuildFileError at the deadline."""
-    argv = [find_bwrap(), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    argv = [find_bwrap(), "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     argv += ["--disable-userns", "--hostname", "hb", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
     for path in _outermost([*map(Path, SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *read]):
         argv += _bind("--ro-bind", path)

@@ -1,0 +1,89 @@
+"""``hb``: finds the verb, imports it, runs it; turns errors into exit codes.
+
+Start-up time is a feature: nothing is imported that the verb does not need.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "build": "build targets and show them under hb-out/",
+    "test": "build and run tests",
+    "fetch": "fetch what targets need, and run nothing",
+    "lock": "resolve and pin what targets fetch",
+    "vendor": "write everything an air-gapped build needs into a folder",
+    "shell": "open a shell in an action's sandbox",
+    "config": "show the settings in force and where each came from",
+    "image": "export or describe a built image",
+    "log": "show past builds",
+    "doctor": "say what this machine allows, and how to mend what it does not",
+    "clean": "remove hb-out/ and this workspace's own caches; never the store",
+    "info": "show where things are",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("--version", "version"):
+        from hermetic import __version__
+
+        print(f"hb {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if words else 2
+    return run(words[0], words[1:])
+
+
+def run(verb: str, words: Sequence[str]) -> int:
+    from hermetic.errors import CommandLineError, HbError, did_you_mean
+
+    try:
+        if verb not in VERBS:
+            raise CommandLineError(f"there is no command {verb!r}", hint=did_you_mean(verb, VERBS) or "see hb --help")
+        import importlib
+
+        module = importlib.import_module(f"hermetic.cli.verbs.{verb}")
+        code: int = module.main(words)
+        return code
+    except HbError as error:
+        print(f"hb: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("hb: interrupted", file=sys.stderr)
+        return 8
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        return defect(error)
+
+
+def defect(error: Exception) -> int:
+    """A defect of hb: where it happened in one line, all of it in a file."""
+    import os
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if os.environ.get("HB_DEBUG"):
+        print(text, file=sys.stderr)
+    with tempfile.NamedTemporaryFile("w", prefix="hb-defect-", suffix=".txt", delete=False) as report:
+        report.write(text)
+    print(f"hb: internal error: {type(error).__name__}: {error}\n  → the report is {report.name}", file=sys.stderr)
+    return 37
+
+
+def overview() -> str:
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {name:{width}}  {text}" for name, text in VERBS.items())
+    return (
+        "hb builds images hermetically.\n\nusage: hb COMMAND …\n\n"
+        f"{rows}\n\nhb COMMAND --help shows a command's options and an example."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Options that several verbs share, and a parser whose errors are ours."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from hermetic.errors import CommandLineError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises CommandLineError and suggests the nearest option."""
+
+    def __init__(self, verb: str, about: str, example: str) -> None:
+        super().__init__(
+            prog=f"hb {verb}",
+            description=about,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"see {self.prog} --help"
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            hint = did_you_mean(word, self._option_string_actions) or hint
+        raise CommandLineError(message, hint=hint)
+
+
+def add_common(parser: Parser) -> None:
+    """Settings, store and output: every verb that looks at targets."""
+    group = parser.add_argument_group("configuration")
+    group.add_argument(
+        "--config", metavar="NAME", action="append", default=[], help="named settings of [tool.hb.config]"
+    )
+    group.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="one setting")
+    group.add_argument("--store", metavar="DIR", help="the local store")
+
+
+def add_build(parser: Parser) -> None:
+    """Execution: verbs that run actions."""
+    add_common(parser)
+    group = parser.add_argument_group("execution")
+    group.add_argument("--jobs", "-j", metavar="N", type=int, help="actions at the same time (default: one per CPU)")
+    group.add_argument("--strategy", choices=["namespace"], default="namespace", help="what runs actions")
+    group.add_argument("--keep-going", "-k", action="store_true", help="build what does not depend on a failure")
+    group.add_argument("--dry-run", "-n", action="store_true", help="say what would run, and run nothing")
+    group.add_argument("--sandbox-debug", action="store_true", help="keep the folders of sandboxes")
+    group.add_argument("--vendor", metavar="DIR", help="take fetched things from a folder hb vendor wrote")
+    group.add_argument("--offline", action="store_true", help="fetch nothing")
+    group.add_argument("--json", action="store_true", help="one JSON object per target, and a summary")

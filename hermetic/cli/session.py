@@ -1,0 +1,182 @@
+"""A command's session: the workspace, the store and the machinery, made from options.
+
+The only place where the parts are put together. Everything below takes what it needs as arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermetic.cli import workspace
+from hermetic.cli.workspace import Workspace
+from hermetic.errors import CommandLineError, FetchError
+from hermetic.execution.executor import Executor, Options
+from hermetic.execution.frontend import Frontend, Loaded
+from hermetic.execution.outcome import BuildResult, Reporter
+from hermetic.execution.runner import Runner
+from hermetic.execution.sources import Sources
+from hermetic.fetch.spec import FetchRequest
+from hermetic.sandbox.namespace import NamespaceSandbox
+from hermetic.store.disk import DiskStore
+from hermetic.store.filestate import FileStates
+from hermetic.store.operation import Resolved
+from hermetic.store.stage import DiskStage, remove_tree
+
+
+@dataclass(frozen=True)
+class Session:
+    workspace: Workspace
+    store: DiskStore
+    stage: DiskStage
+    states: FileStates
+    args: argparse.Namespace
+    scratch: Path
+    cancel: threading.Event
+
+    @property
+    def derived(self) -> Path:
+        return self.store.root / "derived"
+
+    @property
+    def out(self) -> Path:
+        return self.workspace.root / "hb-out"
+
+    @property
+    def jobs(self) -> int:
+        asked = getattr(self.args, "jobs", None) or int(self.workspace.options["jobs"])
+        if asked < 0:
+            raise CommandLineError(f"--jobs {asked} is not a number of actions")
+        return asked or len(os.sched_getaffinity(0))
+
+    def load(self, patterns: Sequence[str], *, tests_only: bool = False, keep_going: bool = False) -> Loaded:
+        return frontend(self.workspace).graph(
+            patterns, package=self.workspace.package, keep_going=keep_going, tests_only=tests_only
+        )
+
+    def runner(self) -> Runner:
+        return Runner(
+            store=self.store,
+            cache=self.store,
+            stage=self.stage,
+            sandbox=NamespaceSandbox(),
+            sources=Sources(self.workspace.root, self.store, self.states),
+            scratch=self.scratch,
+            derived=self.derived,
+            cancel=self.cancel,
+            speed=speed(self.jobs),
+            keep=getattr(self.args, "sandbox_debug", False),
+        )
+
+    def execute(self, loaded: Loaded, reporter: Reporter, *, fetch_only: bool = False) -> BuildResult:
+        args = self.args
+        options = Options(
+            jobs=self.jobs,
+            keep_going=getattr(args, "keep_going", False),
+            dry_run=getattr(args, "dry_run", False),
+            fetch_only=fetch_only,
+        )
+        executor = Executor(loaded.graph, self.runner(), self.fetch, reporter, options)
+        return executor.run(build_id())
+
+    def fetch(self, operation: str, requests: Sequence[FetchRequest], work: Path) -> Sequence[Resolved | FetchError]:
+        from hermetic.fetch import dispatch
+        from hermetic.fetch.vendor import VendorDir
+
+        vendor = getattr(self.args, "vendor", None)
+        options = dispatch.Options(
+            vendor=VendorDir(Path(vendor)) if vendor else None,
+            network=not (vendor or getattr(self.args, "offline", False)),
+            cancelled=self.cancel.is_set,
+        )
+        return dispatch.fetch_batch(operation, requests, work, self.store, options)
+
+
+@contextmanager
+def session(args: argparse.Namespace) -> Iterator[Session]:
+    """A session for parsed options; cleans up its scratch folder at the end."""
+    found = workspace.find(Path.cwd(), args.config, args.set)
+    store = DiskStore(found.store_path(args.store))
+    scratch = store.root / "work" / f"{os.getpid()}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    states = FileStates(index_path(found, store))
+    try:
+        yield Session(found, store, DiskStage(store), states, args, scratch, threading.Event())
+    finally:
+        states.close()
+        if not getattr(args, "sandbox_debug", False):
+            remove_tree(scratch)
+
+
+def frontend(found: Workspace) -> Frontend:
+    writable = os.access(found.root, os.W_OK)
+    return Frontend(
+        workspace=found.root,
+        exec_platform=found.exec_platform,
+        settings={name: setting.value for name, setting in found.settings.items()},
+        cache=found.state / "bytecode" if writable else None,
+        ignore=found.options["ignore"],
+        deadline=float(found.options["load_deadline"]),
+        memory=int(found.options["load_memory"]) << 20,
+    )
+
+
+def index_path(found: Workspace, store: DiskStore) -> Path:
+    """The file-state index lies in the workspace, or in the store when the workspace is read-only."""
+    if os.access(found.root, os.W_OK):
+        return found.state / "files.db"
+    import hashlib
+
+    return store.root / "workspaces" / hashlib.sha256(str(found.root).encode()).hexdigest()[:16] / "files.db"
+
+
+def speed(jobs: int) -> tuple[tuple[str, str], ...]:
+    """What tunes speed and is in no key: every build tool's own way to say how many jobs."""
+    count = str(max(len(os.sched_getaffinity(0)) // max(jobs, 1), 1) if jobs > 4 else jobs)
+    return (
+        ("CARGO_BUILD_JOBS", count),
+        ("CMAKE_BUILD_PARALLEL_LEVEL", count),
+        ("MAKEFLAGS", f"-j{count}"),
+        ("MAX_JOBS", count),
+        ("NINJAFLAGS", f"-j{count}"),
+    )
+
+
+def build_id() -> str:
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{os.getpid()}"
+
+
+def record(found: Session, command: Sequence[str], result: BuildResult) -> None:
+    """Keep what happened, for ``hb log``."""
+    folder = found.store.root / "builds"
+    folder.mkdir(exist_ok=True)
+    data = {
+        "build_id": result.build_id,
+        "workspace": str(found.workspace.root),
+        "command": list(command),
+        "wall_s": round(result.wall, 3),
+        "outcomes": result.counts(),
+        "actions": [
+            {
+                "id": one.action.id,
+                "label": one.action.label,
+                "mnemonic": one.action.mnemonic,
+                "outcome": one.outcome.value,
+                "key": one.key,
+                "wall_s": round(one.wall, 3),
+                "stdout": one.stdout,
+                "stderr": one.stderr,
+            }
+            for one in result.finished.values()
+        ],
+    }
+    temporary = folder / f".{result.build_id}"
+    temporary.write_text(json.dumps(data), encoding="utf-8")
+    temporary.rename(folder / f"{result.build_id}.json")

@@ -1,0 +1,40 @@
+"""``hb fetch``: fetch what targets need, and run nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from hermetic.cli.options import Parser, add_build
+
+
+def main(words: Sequence[str]) -> int:
+    parser = Parser("fetch", "Fetch everything targets need into the store, and run no command.", "hb fetch //...")
+    parser.add_argument("pattern", nargs="+", help="labels and patterns")
+    add_build(parser)
+    args = parser.parse_args(words)
+    from hermetic.action import ActionGraph, Mode, TargetNode
+    from hermetic.cli.building import exit_code
+    from hermetic.cli.session import session
+    from hermetic.errors import Location
+    from hermetic.execution.frontend import Loaded
+    from hermetic.report.terminal import TerminalReporter, failure_text
+
+    with session(args) as found:
+        loaded = found.load(args.pattern, keep_going=args.keep_going)
+        from hermetic.action import Made
+
+        refs = tuple(
+            (action.id, Made(action.id, output.name, output.kind))
+            for action in loaded.graph.actions.values()
+            if action.mode is Mode.FETCH
+            for output in action.outputs
+        )
+        everything = TargetNode("fetch", "fetch", "", Location("", 0), (), (), (), refs)
+        graph = ActionGraph(loaded.graph.actions, {"fetch": everything}, ("fetch",))
+        reporter = TerminalReporter()
+        result = found.execute(Loaded(graph, loaded.errors, loaded.locks), reporter)
+        for done in result.failures:
+            print(failure_text(done), file=sys.stderr)
+        reporter.end(result)
+        return exit_code(loaded, result)

@@ -1,0 +1,46 @@
+"""``hb image``: export or describe a built image."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hermetic.cli.options import Parser, add_build
+from hermetic.errors import CommandLineError
+
+
+def main(words: Sequence[str]) -> int:
+    example = "hb image tar //runtime:none-cu13-amd64 -o image.tar && docker load -i image.tar"
+    parser = Parser("image", "Describe an image, or write it as a tar that docker load reads.", example)
+    parser.add_argument("what", choices=["inspect", "tar"])
+    parser.add_argument("label")
+    parser.add_argument("--output", "-o", metavar="FILE", help="where the tar goes")
+    parser.add_argument("--tag", help="the name docker gives the image")
+    add_build(parser)
+    args = parser.parse_args(words)
+    if args.what == "tar" and not args.output:
+        raise CommandLineError("hb image tar needs --output FILE")
+    from hermetic.cli.building import build
+    from hermetic.cli.session import session
+
+    with session(args) as found:
+        loaded = found.load([args.label])
+        target = loaded.graph.targets[loaded.graph.requested[0]]
+        if target.layout != "image":
+            raise CommandLineError(f"{args.label} is not an image")
+        code = build(found, loaded, ["image", *words])
+        if code:
+            return code
+        package, _, name = target.label.removeprefix("//").partition(":")
+        layout = found.out / package / name
+        if args.what == "inspect":
+            from hermetic.oci.inspect import summary
+
+            print(summary(layout))
+            return 0
+        from hermetic.oci.archive import docker_archive
+
+        docker_archive(layout, Path(args.output), args.tag or f"{name}:latest")
+        print(f"wrote {args.output}", file=sys.stderr)
+        return 0

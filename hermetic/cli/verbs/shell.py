@@ -1,0 +1,37 @@
+"""``hb shell``: an interactive shell in an action's sandbox, failed or not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hermetic.cli.options import Parser, add_build
+
+
+def main(words: Sequence[str]) -> int:
+    parser = Parser("shell", "Open a shell in the sandbox of a target's command.", "hb shell //container/native:ucx")
+    parser.add_argument("label", help="the target")
+    parser.add_argument("command", nargs="*", help="run this instead of a shell (after --)")
+    parser.add_argument("--mnemonic", help="which of the target's commands, when it has several")
+    add_build(parser)
+    args = parser.parse_args(words)
+    from hermetic.cli.session import session
+    from hermetic.sandbox.shell import interactive
+    from hermetic.store.stage import remove_tree
+
+    with session(args) as found:
+        from hermetic.execution.inspect import prepare
+
+        action, keyed, runner = prepare(
+            found.load([args.label]), found.runner(), found.fetch, found.jobs, args.mnemonic
+        )
+        work = Path(tempfile.mkdtemp(dir=found.scratch))
+        try:
+            print(f"the command of {action.label} is:\n  {' '.join(action.argv)}", file=sys.stderr)
+            argv = interactive(runner.spec(action, keyed), work, args.command)
+            return os.waitstatus_to_exitcode(os.spawnvp(os.P_WAIT, argv[0], argv) << 8)
+        finally:
+            remove_tree(work)

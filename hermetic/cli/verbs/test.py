@@ -1,0 +1,32 @@
+"""``hb test``: build and run tests; passes are cached."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from hermetic.cli.options import Parser, add_build
+from hermetic.errors import CommandLineError
+
+
+class NoTests(CommandLineError):
+    exit_code = 4
+
+
+def main(words: Sequence[str]) -> int:
+    parser = Parser("test", "Build and run tests. A pass is cached by everything it can see.", "hb test //runtime:all")
+    parser.add_argument("pattern", nargs="+", help="labels and patterns; targets that are no tests are left out")
+    add_build(parser)
+    args = parser.parse_args(words)
+    from hermetic.cli.building import build
+    from hermetic.cli.session import session
+
+    with session(args) as found:
+        loaded = found.load(args.pattern, tests_only=True, keep_going=args.keep_going)
+        if not loaded.graph.requested:
+            raise NoTests(f"no tests in {' '.join(args.pattern)}", hint="hb build builds targets that are no tests")
+        code = build(found, loaded, ["test", *words])
+        print(
+            f"{len(loaded.graph.requested)} tests, {'all passed' if code == 0 else 'not all passed'}", file=sys.stderr
+        )
+        return code

@@ -1,0 +1,329 @@
+"""The executor: walks the action graph, asks the cache, runs what is left.
+
+Guarantees: an action starts when everything it depends on has a result; equal keys run once; a failure
+stops what depends on it and, unless told to keep going, everything not yet started; a result whose
+blobs are gone is made again inside the same build. Only the loop below changes shared state; workers
+get values and return values.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hermetic import tree
+from hermetic.action import Action, ActionGraph, Kind, Mode, Ref
+from hermetic.analysis.codec import made_in
+from hermetic.digest import Digest
+from hermetic.errors import ActionError, FetchError, HbError, InternalError
+from hermetic.execution.keys import Keyed, key_of
+from hermetic.execution.operations import operation
+from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
+from hermetic.execution.runner import Runner, outputs_of
+from hermetic.fetch.spec import FetchRequest
+from hermetic.store.operation import Resolved
+from hermetic.store.protocols import MissingBlob
+from hermetic.store.stage import remove_tree
+
+Fetch = Callable[[str, Sequence[FetchRequest], Path], Sequence[Resolved | FetchError]]
+BATCH = 64  # requests of one operation that a fetcher gets at once
+
+
+@dataclass(frozen=True)
+class Options:
+    jobs: int
+    keep_going: bool = False
+    dry_run: bool = False
+    fetch_only: bool = False
+
+
+@dataclass
+class _State:
+    """Where the build stands. Touched by the loop only."""
+
+    waiting: dict[str, set[str]] = field(default_factory=dict)
+    users: dict[str, list[str]] = field(default_factory=dict)
+    ready: list[str] = field(default_factory=list)
+    fetches: list[str] = field(default_factory=list)
+    running: int = 0
+    fetching: bool = False
+    finished: dict[str, Finished] = field(default_factory=dict)
+    made: dict[tuple[str, str], Resolved] = field(default_factory=dict)
+    stopping: bool = False
+    again: set[str] = field(default_factory=set)  # actions whose stored result must not be used
+
+
+class Executor:
+    def __init__(self, graph: ActionGraph, runner: Runner, fetch: Fetch, reporter: Reporter, options: Options) -> None:
+        self.graph = graph
+        self.runner = runner
+        self.fetch = fetch
+        self.reporter = reporter
+        self.options = options
+        self._events: queue.Queue[list[Finished]] = queue.Queue()
+        self._flight: dict[Digest, Future[Finished]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, build_id: str) -> BuildResult:
+        """Build every output of the requested targets."""
+        started = time.monotonic()
+        state = self._plan()
+        self.reporter.planned(len(state.waiting))
+        interrupted = False
+        with ThreadPoolExecutor(self.options.jobs) as pool, ThreadPoolExecutor(1) as fetchers:
+            try:
+                self._loop(state, pool, fetchers)
+            except KeyboardInterrupt:
+                interrupted = True
+                self.runner.cancel.set()  # type: ignore[attr-defined]
+                pool.shutdown(wait=True, cancel_futures=True)
+        self._skip_the_rest(state)
+        return BuildResult(build_id, state.finished, time.monotonic() - started, interrupted)
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def _plan(self) -> _State:
+        """What is needed for the requested outputs, and what waits for what."""
+        state = _State()
+        pending = [
+            made.action
+            for name in self.graph.requested
+            for _, ref in self.graph.targets[name].outputs
+            if (made := made_in(ref)) is not None
+        ]
+        while pending:
+            action_id = pending.pop()
+            if action_id in state.waiting:
+                continue
+            needs = {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))}
+            state.waiting[action_id] = set(needs)
+            for need in needs:
+                state.users.setdefault(need, []).append(action_id)
+            pending += needs
+        for action_id in sorted(state.waiting):
+            if not state.waiting[action_id]:
+                self._enqueue(state, action_id)
+        return state
+
+    def _enqueue(self, state: _State, action_id: str) -> None:
+        is_fetch = self.graph.actions[action_id].mode is Mode.FETCH
+        (state.fetches if is_fetch else state.ready).append(action_id)
+
+    def _loop(self, state: _State, pool: ThreadPoolExecutor, fetchers: ThreadPoolExecutor) -> None:
+        while True:
+            if not state.stopping:
+                self._start(state, pool, fetchers)
+            if not state.running and not state.fetching:
+                return
+            for done in self._events.get():
+                self._settle(state, done)
+
+    def _start(self, state: _State, pool: ThreadPoolExecutor, fetchers: ThreadPoolExecutor) -> None:
+        while state.ready and state.running < self.options.jobs:
+            action = self.graph.actions[state.ready.pop()]
+            state.running += 1
+            pool.submit(self._guarded, [action], self._one, action, state)
+        if state.fetches and not state.fetching:
+            first = self.graph.actions[state.fetches[0]]
+            batch = [one for one in state.fetches if self.graph.actions[one].argv[0] == first.argv[0]][:BATCH]
+            state.fetches = [one for one in state.fetches if one not in set(batch)]
+            actions = [self.graph.actions[one] for one in batch]
+            state.fetching = True
+            fetchers.submit(self._guarded, actions, self.fetch_now, actions)
+
+    def _guarded(self, actions: list[Action], work: Callable[..., list[Finished]], *arguments: object) -> None:
+        """Whatever happens in a worker becomes an event."""
+        try:
+            done = work(*arguments)
+        except HbError as error:
+            done = [_failed(action, error) for action in actions]
+        except BaseException as error:
+            done = [_failed(action, InternalError(f"{type(error).__name__}: {error}")) for action in actions]
+            for one in done:
+                assert one.error is not None
+                one.error.__cause__ = error
+        self._events.put(done)
+
+    def _settle(self, state: _State, done: Finished) -> None:
+        action_id = done.action.id
+        if done.action.mode is Mode.FETCH:
+            state.fetching = False
+        else:
+            state.running -= 1
+        if isinstance(done.error, MissingBlob) and self._rewind(state, done.action):
+            return
+        if action_id in state.again and done.outcome is Outcome.BUILT:
+            done = replace(done, outcome=Outcome.EVICTED)
+        state.finished[action_id] = done
+        self.reporter.finished(done)
+        if done.outcome not in GOOD:
+            self._cascade(state, action_id)
+            state.stopping = state.stopping or not self.options.keep_going
+            return
+        for name, resolved in done.outputs.items():
+            state.made[action_id, name] = resolved
+        for user in state.users.get(action_id, ()):
+            if user in state.waiting and user not in state.finished:
+                state.waiting[user].discard(action_id)
+                if not state.waiting[user]:
+                    self._enqueue(state, user)
+
+    def _cascade(self, state: _State, action_id: str) -> None:
+        """Everything that depends on a failed action is skipped."""
+        pending = list(state.users.get(action_id, ()))
+        while pending:
+            user = pending.pop()
+            if user not in state.finished:
+                state.finished[user] = Finished(self.graph.actions[user], Outcome.SKIPPED)
+                pending += state.users.get(user, ())
+
+    def _skip_the_rest(self, state: _State) -> None:
+        for action_id in state.waiting:
+            if action_id not in state.finished:
+                state.finished[action_id] = Finished(self.graph.actions[action_id], Outcome.SKIPPED)
+
+    # --- lost blobs -------------------------------------------------------------------------------
+
+    def _rewind(self, state: _State, action: Action) -> bool:
+        """Make the producers of an action's lost inputs run again, and the action after them."""
+        lost = set()
+        for one in action.inputs:
+            made = made_in(one.ref)
+            if made and made.action not in state.again:
+                resolved = state.made.get((made.action, made.output))
+                if resolved is None or not self.complete(resolved):
+                    lost.add(made.action)
+        if not lost and action.id in state.again:
+            return False
+        state.again.add(action.id)
+        state.waiting[action.id] = set(lost)
+        for action_id in lost:
+            state.again.add(action_id)
+            state.finished.pop(action_id, None)
+            self._enqueue(state, action_id)
+        if not lost:
+            self._enqueue(state, action.id)
+        return True
+
+    def complete(self, resolved: Resolved) -> bool:
+        """Whether every blob of an artifact is in the store."""
+        store = self.runner.store
+        if not store.has(resolved.digest):
+            return False
+        if resolved.kind is Kind.BLOB:
+            return True
+        try:
+            nodes = tree.walk(resolved.digest, store.read)
+            return not store.missing(node.digest for _, node in nodes if isinstance(node, tree.File))
+        except MissingBlob:
+            return False
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    def _one(self, action: Action, state: _State) -> list[Finished]:
+        if self.options.fetch_only and action.mode is Mode.COMMAND:
+            return [Finished(action, Outcome.SKIPPED)]
+        keyed = self._key(action, state.made)
+        if action.id not in state.again:
+            hit = self.lookup(action, keyed)
+            if hit is not None:
+                return [hit]
+        if self.options.dry_run:
+            return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash)]
+        with self._lock:
+            future = self._flight.get(keyed.key)
+            mine = future is None
+            if future is None:
+                future = self._flight[keyed.key] = Future()
+        if not mine:
+            return [replace(future.result(), action=action)]
+        self.reporter.started(action)
+        try:
+            done = self.runner.run(action, keyed)
+            future.set_result(done)
+        except BaseException as error:
+            future.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                self._flight.pop(keyed.key, None)
+        return [done]
+
+    def _key(self, action: Action, made: Mapping[tuple[str, str], Resolved]) -> Keyed:
+        def resolve(ref: Ref) -> Resolved:
+            return self.runner.sources.resolve(ref, made)
+
+        version = operation(action.argv[0]).full_version(action.argv[1]) if action.mode is Mode.INTERNAL else ""
+        try:
+            return key_of(action, resolve, self.runner.store, version or ("1" if action.mode is Mode.FETCH else ""))
+        except ActionError as error:
+            raise error.at(action.location, action.label) from None
+
+    def lookup(self, action: Action, keyed: Keyed) -> Finished | None:
+        """The stored result of a key, when all it names at first sight is there."""
+        message = self.runner.cache.get(keyed.key)
+        outputs = outputs_of(action, message) if message is not None else None
+        if outputs is None or self.runner.store.missing(one.digest for one in outputs.values()):
+            return None
+        return Finished(action, Outcome.HIT_LOCAL, outputs, keyed.key.hash)
+
+    def fetch_now(self, actions: list[Action]) -> list[Finished]:
+        """Pins that are in the store are hits; the rest goes to the fetcher together."""
+        done: dict[str, Finished] = {}
+        left: list[tuple[Action, Keyed]] = []
+        for action in actions:
+            keyed = self._key(action, {})
+            hit = self._pinned(action, keyed) or self.lookup(action, keyed)
+            if hit is not None:
+                done[action.id] = hit
+            elif self.options.dry_run:
+                done[action.id] = Finished(action, Outcome.SKIPPED, key=keyed.key.hash)
+            else:
+                left.append((action, keyed))
+        if left:
+            done.update(self._fetched(left))
+        return [done[action.id] for action in actions]
+
+    def _pinned(self, action: Action, keyed: Keyed) -> Finished | None:
+        pin = json.loads(action.argv[1]).get("sha256")
+        digest = self.runner.store.find_sha256(pin) if isinstance(pin, str) else None
+        if digest is None:
+            return None
+        outputs = {output.name: Resolved(Kind.BLOB, digest) for output in action.outputs}
+        return Finished(action, Outcome.HIT_LOCAL, outputs, keyed.key.hash)
+
+    def _fetched(self, left: Sequence[tuple[Action, Keyed]]) -> dict[str, Finished]:
+        from hermetic.execution.runner import result_message
+
+        for action, _ in left:
+            self.reporter.started(action)
+        started = time.monotonic()
+        requests = [
+            FetchRequest(action.label, json.loads(action.argv[1]), json.loads(action.unkeyed)) for action, _ in left
+        ]
+        work = Path(tempfile.mkdtemp(dir=self.runner.scratch))
+        try:
+            replies = self.fetch(left[0][0].argv[0], requests, work)
+        finally:
+            remove_tree(work)
+        wall = time.monotonic() - started
+        done: dict[str, Finished] = {}
+        for (action, keyed), reply in zip(left, replies, strict=True):
+            if isinstance(reply, FetchError):
+                done[action.id] = _failed(action, reply, wall)
+                continue
+            outputs = {output.name: reply for output in action.outputs}
+            self.runner.cache.put_result(keyed.key, result_message(action, outputs, keyed))
+            done[action.id] = Finished(action, Outcome.BUILT, outputs, keyed.key.hash, wall / len(left))
+        return done
+
+
+def _failed(action: Action, error: HbError, wall: float = 0.0) -> Finished:
+    return Finished(action, Outcome.FAILED, wall=wall, error=error.at(action.location, action.label))

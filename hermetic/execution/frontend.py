@@ -1,0 +1,109 @@
+"""The parent's side of loading: one boxed child, one request, one answer, nothing trusted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hermetic
+from hermetic.action import ActionGraph
+from hermetic.analysis.codec import graph_from
+from hermetic.errors import BuildFileError, HbError, InternalError, from_dict
+from hermetic.sandbox.loaderbox import run_boxed_python
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """How BUILD files of one workspace are loaded. ``cache``: a folder the child may write to."""
+
+    workspace: Path
+    exec_platform: str
+    settings: Mapping[str, str]
+    cache: Path | None
+    ignore: Sequence[str] = ()
+    deadline: float = 120.0
+    memory: int = 4 << 30
+
+    def graph(
+        self, patterns: Sequence[str], *, package: str | None = None, keep_going: bool = False, tests_only: bool = False
+    ) -> Loaded:
+        """Analyse the patterns. Raises the child's error, or returns it with ``keep_going``."""
+        answer = self._ask(
+            {
+                "what": "graph",
+                "patterns": list(patterns),
+                "package": package,
+                "keep_going": keep_going,
+                "tests_only": tests_only,
+            }
+        )
+        errors = [from_dict(one) for one in answer["errors"]]
+        if errors and not keep_going:
+            raise errors[0]
+        if "graph" not in answer:
+            raise errors[0]
+        return Loaded(graph_from(answer["graph"]), tuple(errors), dict(answer["locks"]))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The workspace's settings as they are in force: name, value, values, doc."""
+        answer = self._ask({"what": "settings"})
+        for one in answer["errors"]:
+            raise from_dict(one)
+        return list(answer["settings"])
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        package = Path(hermetic.__file__).resolve().parent.parent
+        if self.cache is not None:
+            self.cache.mkdir(parents=True, exist_ok=True)
+        full = {
+            **request,
+            "workspace": str(self.workspace),
+            "settings": dict(self.settings),
+            "exec_platform": self.exec_platform,
+            "ignore": list(self.ignore),
+            "cache": str(self.cache) if self.cache else None,
+            "memory": self.memory,
+            "cpu_seconds": int(self.deadline),
+        }
+        answer = run_boxed_python(
+            "hermetic.analysis.child",
+            json.dumps(full).encode(),
+            read=[self.workspace, package],
+            write=[self.cache] if self.cache else [],
+            python_path=list(dict.fromkeys([self.workspace, package])),
+            deadline=self.deadline,
+        )
+        if answer.returncode != 0 or not answer.stdout:
+            raise _explained(answer.returncode, answer.stderr.decode("utf-8", "replace"))
+        try:
+            found = json.loads(answer.stdout)
+        except ValueError:
+            raise InternalError("the loader's answer is not JSON") from None
+        if not isinstance(found, dict) or "errors" not in found:
+            raise InternalError("the loader's answer has no list of errors")
+        return found
+
+
+@dataclass(frozen=True)
+class Loaded:
+    graph: ActionGraph
+    errors: tuple[HbError, ...]
+    locks: Mapping[str, str]
+
+
+def _explained(code: int, log: str) -> HbError:
+    """Why the child gave no answer."""
+    if log.startswith("bwrap: "):
+        from hermetic.errors import SandboxUnavailable
+        from hermetic.sandbox.probe import advice
+
+        return SandboxUnavailable(f"the loader's sandbox could not be made: {log.strip()}", hint=advice(log))
+    if code in (-24, 128 + 24, -9, 128 + 9):
+        return BuildFileError(
+            "loading the BUILD files used up its CPU time or memory",
+            hint="look for a loop that never ends, or raise load_deadline and load_memory in [tool.hb]",
+        )
+    return InternalError(f"the loader ended with exit {code}:\n{log[-3000:]}")

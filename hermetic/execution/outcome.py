@@ -1,0 +1,90 @@
+"""What happened: outcomes of actions, results of builds, and the reporter protocol. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from hermetic.action import Action
+from hermetic.errors import HbError
+from hermetic.store.operation import Resolved
+
+
+class Outcome(StrEnum):
+    """What became of an action; these eight words and no others."""
+
+    BUILT = "built"
+    HIT_LOCAL = "hit-local"
+    HIT_REMOTE = "hit-remote"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    EVICTED = "evicted"  # its result was known, but not all there any more; built again
+
+
+GOOD = frozenset({Outcome.BUILT, Outcome.HIT_LOCAL, Outcome.HIT_REMOTE, Outcome.EVICTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One action's end. ``outputs`` by name when the outcome is good, else ``error``."""
+
+    action: Action
+    outcome: Outcome
+    outputs: Mapping[str, Resolved] = field(default_factory=dict)
+    key: str = ""
+    wall: float = 0.0
+    error: HbError | None = None
+    stdout: str = ""  # digests of the logs, when there are any
+    stderr: str = ""
+    tail: str = ""  # the end of a failed action's log
+    debug: str = ""  # the folder kept by --sandbox-debug
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A whole build. ``finished`` by action id."""
+
+    build_id: str
+    finished: Mapping[str, Finished]
+    wall: float
+    interrupted: bool = False
+
+    @property
+    def failures(self) -> list[Finished]:
+        return [one for one in self.finished.values() if one.error is not None]
+
+    def counts(self) -> dict[str, int]:
+        """How many actions had each outcome, in the order of the words."""
+        found = [one.outcome for one in self.finished.values()]
+        return {word.value: found.count(word) for word in Outcome if word in found}
+
+
+class Reporter(Protocol):
+    """Progress leaves the executor through this. Called from several threads."""
+
+    def planned(self, total: int) -> None: ...
+    def started(self, action: Action) -> None: ...
+    def finished(self, done: Finished) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def planned(self, total: int) -> None: ...
+    def started(self, action: Action) -> None: ...
+    def finished(self, done: Finished) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Folders of a build: ``root`` for actions' scratch, on the store's file system."""
+
+    root: Path
+    keep: bool = False

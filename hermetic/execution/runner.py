@@ -1,0 +1,203 @@
+"""Runs one action and stores its result; knows nothing of the graph.
+
+Guarantees: the action cache is written last, after every blob the result names; a failure, a timeout,
+an out-of-memory kill, a doubtful success and a result whose sources changed meanwhile are never stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermetic import tree
+from hermetic.action import Action, Kind, Mode, Root
+from hermetic.digest import Digest
+from hermetic.errors import ActionError, HbError, TestFailure
+from hermetic.execution.keys import Component, Keyed
+from hermetic.execution.operations import operation
+from hermetic.execution.outcome import Finished, Outcome
+from hermetic.execution.sources import Sources
+from hermetic.proto import reapi_pb2 as pb
+from hermetic.sandbox.collect import collect
+from hermetic.sandbox.spec import Cancel, Ending, Mount, Sandbox, SandboxResult, SandboxSpec
+from hermetic.store.operation import Resolved, Workbench
+from hermetic.store.protocols import ActionCache, BlobStore, Stage
+from hermetic.store.stage import remove_tree
+
+MANY_ROOTS = 40  # more trees than this are merged into one before they are stacked
+TAIL = 8000  # bytes of a failed action's log that its error shows
+_BAD = {
+    Ending.TIMEOUT: (Outcome.TIMEOUT, "took longer than its limit of {timeout} s"),
+    Ending.OOM: (Outcome.OOM, "was killed by the kernel for want of memory"),
+    Ending.CANCELLED: (Outcome.SKIPPED, "was cancelled"),
+}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What running needs. ``scratch``: where actions' folders are made; ``keep``: leave them there."""
+
+    store: BlobStore
+    cache: ActionCache
+    stage: Stage
+    sandbox: Sandbox
+    sources: Sources
+    scratch: Path
+    derived: Path
+    cancel: Cancel
+    speed: tuple[tuple[str, str], ...] = ()
+    keep: bool = False
+
+    def run(self, action: Action, keyed: Keyed) -> Finished:
+        started = time.monotonic()
+        work = Path(tempfile.mkdtemp(dir=self.scratch))
+        try:
+            if action.mode is Mode.INTERNAL:
+                return self._operate(action, keyed, work, started)
+            return self._command(action, keyed, work, started)
+        except HbError as error:
+            error.at(action.location, action.label)
+            return Finished(action, Outcome.FAILED, key=keyed.key.hash, wall=time.monotonic() - started, error=error)
+        finally:
+            if not self.keep:
+                remove_tree(work)
+
+    def _operate(self, action: Action, keyed: Keyed, work: Path, started: float) -> Finished:
+        inputs = {one.input.path: one.resolved for one in keyed.components}
+        bench = Workbench(self.store, work, self.derived)
+        outputs = operation(action.argv[0]).load()(json.loads(action.argv[1]), inputs, bench)
+        missing = {output.name for output in action.outputs} - set(outputs)
+        if missing:
+            raise ActionError(f"the operation {action.argv[0]} did not make {', '.join(sorted(missing))}")
+        self.cache.put_result(keyed.key, result_message(action, outputs, keyed))
+        return Finished(action, Outcome.BUILT, outputs, keyed.key.hash, time.monotonic() - started)
+
+    def _command(self, action: Action, keyed: Keyed, work: Path, started: float) -> Finished:
+        spec = self.spec(action, keyed)
+        result = self.sandbox.run(spec, work, self.cancel)
+        out, err = self.store.put_file(result.stdout), self.store.put_file(result.stderr)
+
+        def ended(outcome: Outcome, outputs: Mapping[str, Resolved], error: HbError | None = None) -> Finished:
+            wall = time.monotonic() - started
+            tail = _tail(result) if error else ""
+            kept = str(work) if self.keep else ""
+            return Finished(action, outcome, outputs, keyed.key.hash, wall, error, str(out), str(err), tail, kept)
+
+        problem = _problem(action, result)
+        if problem is not None:
+            return ended(problem[0], {}, problem[1])
+        try:
+            outputs = collect(action.outputs, result, keyed.input_root, self.store)
+        except ActionError as error:
+            return ended(Outcome.FAILED, {}, error.at(action.location, action.label))
+        changed = self.sources.unchanged(action)
+        if changed is not None:
+            edited = ActionError(f"{changed} was edited while it was being built", hint="build again")
+            return ended(Outcome.FAILED, {}, edited.at(action.location, action.label))
+        if not result.tainted:
+            message = result_message(action, outputs, keyed)
+            _set(message.stdout_digest, out)
+            _set(message.stderr_digest, err)
+            self.cache.put_result(keyed.key, message)
+        return ended(Outcome.BUILT, outputs)
+
+    def spec(self, action: Action, keyed: Keyed) -> SandboxSpec:
+        """What the sandbox mounts: trees outside /build as layers of the root, the rest one by one."""
+        roots: list[Digest] = []
+        mounts: dict[str, list[Component]] = {}
+        for one in keyed.components:
+            if one.input.path.startswith("/build/") or one.resolved.kind is Kind.BLOB:
+                mounts.setdefault(one.input.path, []).append(one)
+            else:
+                roots.append(one.root)
+        roots = list(dict.fromkeys(roots))
+        if len(roots) > MANY_ROOTS:
+            roots = [roots[0], tree.merge(roots[1:], self.store.read, self.store.put)]
+        return SandboxSpec(
+            argv=action.argv,
+            roots=tuple(self.stage.tree(root) for root in roots),
+            mounts=tuple(self._mount(path, found) for path, found in sorted(mounts.items())),
+            outputs=action.outputs,
+            env=action.env,
+            speed=self.speed,
+            cwd=action.cwd,
+            root=action.root,
+            uid=0 if action.root is Root.OVERLAY else action.uid,
+            timeout=float(action.timeout),
+        )
+
+    def _mount(self, path: str, found: list[Component]) -> Mount:
+        writable = any(one.input.writable for one in found)
+        first = found[0].resolved
+        if first.kind is Kind.BLOB:
+            executable = first.executable or found[0].input.executable
+            return Mount(self.store.path(first.digest, executable=executable), path)
+        root = tree.merge([one.resolved.digest for one in found], self.store.read, self.store.put)
+        return Mount(self.stage.tree(root), path, writable)
+
+
+def _problem(action: Action, result: SandboxResult) -> tuple[Outcome, HbError] | None:
+    if result.ending in _BAD:
+        outcome, text = _BAD[result.ending]
+        message = f"{action.mnemonic} {text.format(timeout=action.timeout)}"
+    elif result.exit_code:
+        outcome = Outcome.FAILED
+        code = result.exit_code
+        how = f"was ended by signal {code - 128}" if result.ending is Ending.SIGNALLED else f"failed with exit {code}"
+        message = f"{action.mnemonic} {how}"
+    else:
+        return None
+    cls = TestFailure if action.test and outcome is not Outcome.SKIPPED else ActionError
+    hint = f"hb shell {action.label} enters its sandbox"
+    return outcome, cls(message, location=action.location, label=action.label, hint=hint)
+
+
+def _tail(result: SandboxResult) -> str:
+    parts = []
+    for path in (result.stdout, result.stderr):
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            stream.seek(max(size - TAIL, 0))
+            parts.append(stream.read().decode("utf-8", "replace"))
+    return "\n".join(part.rstrip() for part in parts if part.strip())
+
+
+def result_message(action: Action, outputs: Mapping[str, Resolved], keyed: Keyed) -> pb.ActionResult:
+    """The ActionResult: outputs at their declared paths, the key trace as auxiliary metadata."""
+    message = pb.ActionResult()
+    for output in sorted(action.outputs, key=lambda one: one.path):
+        resolved = outputs[output.name]
+        if resolved.kind is Kind.TREE:
+            _set(message.output_directories.add(path=output.path).root_directory_digest, resolved.digest)
+        else:
+            entry = message.output_files.add(path=output.path, is_executable=resolved.executable)
+            _set(entry.digest, resolved.digest)
+    message.execution_metadata.auxiliary_metadata.add().Pack(keyed.trace)
+    return message
+
+
+def outputs_of(action: Action, message: pb.ActionResult) -> dict[str, Resolved] | None:
+    """The outputs a stored result names, or None when it does not fit the action."""
+    directories = {one.path: one.root_directory_digest for one in message.output_directories}
+    files = {one.path: one for one in message.output_files}
+    found: dict[str, Resolved] = {}
+    for output in action.outputs:
+        if output.kind is Kind.TREE and output.path in directories:
+            digest = directories[output.path]
+            found[output.name] = Resolved(Kind.TREE, Digest(digest.hash, digest.size_bytes))
+        elif output.kind is Kind.BLOB and output.path in files:
+            file = files[output.path]
+            digest = file.digest
+            found[output.name] = Resolved(Kind.BLOB, Digest(digest.hash, digest.size_bytes), file.is_executable)
+        else:
+            return None
+    return found
+
+
+def _set(message: pb.Digest, digest: Digest) -> None:
+    message.hash, message.size_bytes = digest.hash, digest.size

@@ -1,0 +1,89 @@
+"""References resolved to content: workspace files through the file-state index, outputs by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hermetic import tree
+from hermetic.action import Action, Inline, Inside, Kind, Made, Ref, SourceFile, SourceTree
+from hermetic.digest import Digest
+from hermetic.errors import ActionError
+from hermetic.store.filestate import FileStates
+from hermetic.store.operation import Resolved
+from hermetic.store.protocols import BlobStore
+from hermetic.tree import File, Meta, Subdir, Symlink
+
+
+class Sources:
+    """Resolves every kind of reference. Contents of workspace files enter the store on first sight."""
+
+    def __init__(self, workspace: Path, store: BlobStore, states: FileStates) -> None:
+        self._workspace = workspace
+        self._store = store
+        self._states = states
+
+    def resolve(self, ref: Ref, made: Mapping[tuple[str, str], Resolved]) -> Resolved:
+        if isinstance(ref, Made):
+            return made[ref.action, ref.output]
+        if isinstance(ref, SourceFile):
+            node = self._file(ref.path)
+            return Resolved(Kind.BLOB, node.digest, node.executable)
+        if isinstance(ref, Inline):
+            return Resolved(Kind.BLOB, self._store.put(ref.text.encode()), ref.executable)
+        if isinstance(ref, SourceTree):
+            return self._tree(ref)
+        return self._inside(ref, made[ref.tree.action, ref.tree.output])
+
+    def unchanged(self, action: Action) -> str | None:
+        """The workspace file among an action's inputs that differs from what was stored, or None."""
+        for one in action.inputs:
+            paths = [one.ref.path] if isinstance(one.ref, SourceFile) else []
+            if isinstance(one.ref, SourceTree):
+                paths = [f"{one.ref.base}/{name}".lstrip("/") for name in one.ref.files]
+            for path in paths:
+                place = self._workspace / path
+                if not place.exists() or not self._store.has(self._states.digest(place)):
+                    return path
+        return None
+
+    def _file(self, path: str) -> File:
+        place = self._workspace / path
+        try:
+            found = place.stat()
+            digest = self._states.digest(place)
+        except FileNotFoundError:
+            raise ActionError(f"the source file {path} does not exist") from None
+        except IsADirectoryError:
+            raise ActionError(f"{path} is a directory", hint="use glob() to name the files in it") from None
+        if not self._store.has(digest) and self._store.put_file(place) != digest:
+            raise ActionError(f"{path} changed while it was read", hint="build again")
+        return File(digest, bool(found.st_mode & 0o100))
+
+    def _tree(self, ref: SourceTree) -> Resolved:
+        nodes: dict[str, File | Symlink | Meta] = {}
+        for name in ref.files:
+            path = f"{ref.base}/{name}" if ref.base else name
+            place = self._workspace / path
+            nodes[name] = Symlink(os.readlink(place)) if place.is_symlink() else self._file(path)
+        return Resolved(Kind.TREE, tree.build(nodes, self._store.put))
+
+    def _inside(self, ref: Inside, whole: Resolved) -> Resolved:
+        node = self._follow(whole.digest, ref.path)
+        if isinstance(node, Subdir) and ref.kind is Kind.TREE:
+            return Resolved(Kind.TREE, node.digest)
+        if isinstance(node, File) and ref.kind is Kind.BLOB:
+            return Resolved(Kind.BLOB, node.digest, node.executable)
+        what = "nothing" if node is None else "a directory" if isinstance(node, Subdir) else "a file or link"
+        raise ActionError(f"the tree of {ref.tree.action} has {what} at {ref.path!r}, where a {ref.kind} is wanted")
+
+    def _follow(self, root: Digest, path: str) -> tree.Node | None:
+        """The node at ``path``; a symlink at its end is followed inside the tree."""
+        for _ in range(40):
+            node = tree.lookup(root, path, self._store.read)
+            if not isinstance(node, Symlink):
+                return node
+            target = node.target
+            path = os.path.normpath(target if target.startswith("/") else os.path.join(os.path.dirname(path), target))
+        return None

@@ -1,0 +1,117 @@
+"""Progress for people: on a terminal a few live lines, elsewhere one calm line per finished action.
+
+Everything goes to stderr. A closed or narrow terminal never breaks a build. NO_COLOR is respected.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from typing import TextIO
+
+from hermetic.action import Action
+from hermetic.execution.outcome import BuildResult, Finished, Outcome
+
+SHOWN = 6  # running actions shown at once
+QUIET = (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE, Outcome.SKIPPED)
+CALM_MNEMONICS = frozenset({"merge", "write", "subset", "chmeta", "deb"})  # not worth a line of a log
+
+
+class TerminalReporter:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._color = self._live and not os.environ.get("NO_COLOR")
+        self._lock = threading.Lock()
+        self._running: dict[str, tuple[Action, float]] = {}
+        self._total = self._done = self._hits = 0
+        self._drawn = 0
+        self._last = 0.0
+
+    def planned(self, total: int) -> None:
+        with self._lock:
+            self._total = total
+
+    def started(self, action: Action) -> None:
+        with self._lock:
+            self._running[action.id] = (action, time.monotonic())
+            self._draw()
+
+    def finished(self, done: Finished) -> None:
+        with self._lock:
+            self._running.pop(done.action.id, None)
+            self._done += 1
+            self._hits += done.outcome in (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE)
+            if done.outcome in QUIET or (done.action.mnemonic in CALM_MNEMONICS and done.error is None):
+                self._draw()
+                return
+            seconds = f"{done.wall:6.1f} s"
+            self._line(f"{self._paint(done.outcome)} {seconds}  {done.action.label} {done.action.mnemonic}")
+            self._draw()
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            self._line(text)
+
+    def end(self, result: BuildResult) -> None:
+        """The summary line."""
+        with self._lock:
+            self._erase()
+            counts = ", ".join(f"{word} {count}" for word, count in result.counts().items()) or "nothing to do"
+            word = "interrupted" if result.interrupted else "failed" if result.failures else "done"
+            self._write(f"{word}: {counts} · {result.wall:.1f} s\n")
+
+    def _paint(self, outcome: Outcome) -> str:
+        text = f"{outcome.value:9}"
+        if not self._color:
+            return text
+        good = outcome in (Outcome.BUILT, Outcome.EVICTED)
+        return f"\x1b[{32 if good else 31}m{text}\x1b[0m"
+
+    def _line(self, text: str) -> None:
+        self._erase()
+        self._write(f"{text}\n")
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        if not self._live or now - self._last < 0.05:
+            return
+        self._last = now
+        self._erase()
+        width = shutil.get_terminal_size((80, 24)).columns
+        waiting = self._total - self._done - len(self._running)
+        lines = [f"[{self._done}/{self._total}] {len(self._running)} running, {self._hits} cached, {waiting} to go"]
+        oldest = sorted(self._running.values(), key=lambda one: one[1])
+        for action, since in oldest[:SHOWN]:
+            lines.append(f"  {now - since:6.1f} s  {action.label} {action.mnemonic}")
+        if len(oldest) > SHOWN:
+            lines.append(f"  … and {len(oldest) - SHOWN} more")
+        for line in lines:
+            self._write(line[: max(width - 1, 10)] + "\n")
+        self._drawn = len(lines)
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._write(f"\x1b[{self._drawn}A\x1b[J")
+            self._drawn = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # the reader went away; the build goes on
+
+
+def failure_text(done: Finished) -> str:
+    """What a person needs of a failed action: its log's end, where it is declared, what next."""
+    parts = [f"\n{done.action.label} ({done.action.mnemonic})"]
+    if done.tail:
+        parts.append("\n".join(f"  │ {line}" for line in done.tail.splitlines()[-40:]))
+    parts.append(str(done.error))
+    if done.debug:
+        parts.append(f"  the sandbox's folder is kept: {done.debug}")
+    return "\n".join(parts)
