@@ -19,7 +19,7 @@ from hermetic.fetch.archive_codec import BOMB, BROKEN, Gauge, refusal
 from hermetic.fetch.archive_member import Member, MemberKind
 
 UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2}  # LZMA's dictionary may ask for 4 GiB
 _UNIX = 3  # "version made by": the upper half of external_attr is st_mode
 _LINK_LIMIT = 4096
 
