@@ -18,8 +18,8 @@ from hermetic.api import (
     Input,
     Kind,
     Lock,
+    Made,
     Provider,
-    Ref,
     Root,
     Rule,
     Src,
@@ -112,9 +112,11 @@ class DebianRootfs(Rule):
         native = ctx.target_platform.arch == ctx.exec_platform.arch
         runs = native and self.configure == "auto"
         arch = ctx.target_platform.arch
-        tree = unpacked_rootfs(ctx, debs, arch, "unpacked" if runs else "installed", self.exclude)
+        tree = unpacked_rootfs(ctx, debs, arch, "unpacked" if runs else "installed")
         if runs:
             tree = configured_rootfs(ctx, tree)
+        if self.exclude:
+            tree = without(ctx, tree, self.exclude)
         parts = (Part("/", tree), *closure(self.extra))
         return [Default({"out": merge_parts(ctx, parts) if self.extra else tree}), Files(parts)]
 
@@ -154,16 +156,28 @@ def fetch_deb(ctx: Context, name: str, version: str, arch: str, sha256: str, siz
     return Deb(name, arch, made["data"], made["control"])
 
 
-def unpacked_rootfs(ctx: Context, debs: Sequence[Deb], arch: str, state: str, exclude: Sequence[str]) -> Ref:
+def without(ctx: Context, tree: Made, exclude: Sequence[str]) -> Made:
+    """The tree without what the globs cover; copyright files always stay. Left out only now, because
+    maintainer scripts look for what their packages brought."""
+
+    def subset(**params: list[str]) -> Made:
+        return ctx.operate("subset", params, inputs=[Input("/tree", tree)], outputs={"out": Kind.TREE})["out"]
+
+    kept = [subset(exclude=sorted(exclude)), subset(include=["usr/share/doc/*/copyright"])]
+    inputs = [Input(f"/{index}", one) for index, one in enumerate(kept)]
+    return ctx.operate("merge", {}, inputs=inputs, outputs={"out": Kind.TREE})["out"]
+
+
+def unpacked_rootfs(ctx: Context, debs: Sequence[Deb], arch: str, state: str) -> Made:
     """All packages merged, with a dpkg database saying they are unpacked (or installed)."""
     inputs = []
     for index, deb in enumerate(debs):
         inputs += [Input(f"/data/{index:04d}", deb.data), Input(f"/control/{index:04d}", deb.control)]
-    params = {"arch": arch, "state": state, "exclude": sorted(exclude)}
+    params = {"arch": arch, "state": state}
     return ctx.operate("rootfs", params, inputs=inputs, outputs={"out": Kind.TREE})["out"]
 
 
-def configured_rootfs(ctx: Context, tree: Ref) -> Ref:
+def configured_rootfs(ctx: Context, tree: Made) -> Made:
     """The maintainer scripts' changes, applied to the unpacked tree."""
     changes = ctx.run(
         "ConfigureDebian",

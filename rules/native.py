@@ -26,7 +26,7 @@ class NativeBuild(Rule):
     """What the rules of this module share.
 
     ``flags`` go to the configure step, ``cross_flags`` too when the code is for another
-    architecture. ``before`` and ``after`` are shell lines run in the source directory before
+    architecture, ``cxxflags`` to the C++ compiler. ``before`` and ``after`` are shell lines run in the source directory before
     configuring and after installing ($DESTDIR is set). ``prefix`` is where the files will live.
     """
 
@@ -38,6 +38,7 @@ class NativeBuild(Rule):
     before: list[str] = []
     after: list[str] = []
     env: dict[str, str] = {}
+    cxxflags: list[str] = []
     licence: str = ""
     version: str = ""
     timeout: int = 3600
@@ -63,7 +64,13 @@ class NativeBuild(Rule):
                 Input("/hb/cross.ini", Inline(meson_cross_file(cc)), name="cross file"),
             ],
             outputs={"out": (DEST, Kind.TREE)},
-            env={**compiler_env(cc), **search_env(self.deps, cc), **self.env, "DESTDIR": DEST},
+            env={
+                **compiler_env(cc),
+                **search_env(self.deps, cc),
+                "CXXFLAGS": " ".join([REPRODUCIBLE, *self.cxxflags]),
+                **self.env,
+                "DESTDIR": DEST,
+            },
             timeout=self.timeout,
         )
         files = Files((Part("/", made["out"]),), needs=closure(self.deps))

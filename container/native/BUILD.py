@@ -46,7 +46,8 @@ autotools(
     version=version("hwloc"),
 )
 
-# gcc 14 finds more to warn about than this release knew, and its own -Werror makes that fatal.
+# gcc 14 finds more to warn about than this release knew, and its own -Werror makes that fatal; one
+# of its test programs relies on a header that no longer comes along by itself.
 autotools(
     name="ucx",
     src=":ucx_src",
@@ -56,6 +57,7 @@ autotools(
         "sed -i 's/-Wall -Werror\"/-Wall\"/' config/m4/compiler.m4",
     ],
     configure="./contrib/configure-release",
+    cxxflags=["-include", "cstdint"],
     flags=[
         "--enable-shared",
         "--disable-static",

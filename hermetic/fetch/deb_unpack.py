@@ -21,7 +21,6 @@ from hermetic.fetch.archive import unpack_blob
 from hermetic.fetch.archive_tree import Options
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.store.protocols import BlobStore
-from hermetic.store.treeops import select
 from hermetic.tree import Directory, File, Meta, Node, Subdir, Symlink
 
 INFO = "var/lib/dpkg/info"
@@ -69,16 +68,12 @@ def rootfs(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench: Wor
     """The union of ``/data/N`` with a database made from ``/control/N``.
 
     ``state`` is "unpacked" (to be configured) or "installed" (left as it is); ``arch`` the native
-    architecture; ``exclude`` globs of paths to leave out, copyright files excepted.
+    architecture.
     """
     store = bench.store
     numbers = sorted(path.rpartition("/")[2] for path in inputs if path.startswith("/data/"))
     packages = [_package(inputs[f"/control/{n}"].digest, inputs[f"/data/{n}"].digest, store) for n in numbers]
-    exclude = tuple(params["exclude"])
     root = _union(packages, store)
-    if exclude:
-        kept = select(root, ["usr/share/doc/*/copyright"], (), store)
-        root = tree.merge([select(root, (), exclude, store), kept], store.read, store.put)
     database = tree.build(_database(packages, params["arch"], params["state"], store), store.put)
     return {"out": Resolved(Kind.TREE, tree.merge([root, database], store.read, store.put))}
 

@@ -18,7 +18,7 @@ from hermetic.errors import FetchError
 from hermetic.fetch import lockfile
 from hermetic.fetch.debian import Mirror, mirrors
 
-_URI = re.compile(r"^'([^']+)' (\S+) ([0-9]+) SHA256:([0-9a-f]{64})")
+_URI = re.compile(r"^'([^']+)' (\S+) ([0-9]+) (?:SHA256:([0-9a-f]{64})|MD5Sum:[0-9a-f]+)?")
 
 
 def lock_debian(spec: Mapping[str, Any], work: Path) -> str:
@@ -81,20 +81,37 @@ class Apt:
             text = self._run("apt-get", "install", "--print-uris", "-qq", "-y", *packages)
         else:
             text = self._run("apt-get", "download", "--print-uris", "-qq", *packages)
-        return [self._deb(match) for line in text.splitlines() if (match := _URI.match(line))]
+        files = [match[2] for line in text.splitlines() if (match := _URI.match(line))]
+        names = [tuple(file.removesuffix(".deb").split("_")) for file in files]
+        return self._rows([(name, unquote(version), arch) for name, version, arch in names])
+
+    def _rows(self, wanted: Sequence[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+        """The archive's signed records of these packages. apt prints weak sums for URIs; these are
+        the strong ones."""
+        if not wanted:
+            return []
+        # "all" packages are listed under the native architecture's name or none
+        asked = [f"{name}{'' if arch == 'all' else ':' + arch}={version}" for name, version, arch in wanted]
+        text = self._run("apt-cache", "show", "--no-all-versions", *asked)
+        found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        for stanza in text.split("\n\n"):
+            fields = dict(re.findall(r"^(Package|Version|Architecture|SHA256|Size|Filename): (.*)$", stanza, re.M))
+            if len(fields) == 6:
+                key = (fields["Package"], fields["Version"], fields["Architecture"])
+                found[key] = (*key, fields["SHA256"], fields["Size"], fields["Filename"])
+        missing = [one for one in wanted if one not in found]
+        if missing:
+            raise FetchError(f"apt has no record of {' '.join(missing[0])}")
+        return [found[one] for one in wanted]
 
     def source(self, package: str) -> tuple[str, ...]:
         text = self._run("apt-get", "source", "--download-only", "--print-uris", "-qq", package)
         for line in text.splitlines():
             match = _URI.match(line)
-            if match and re.search(r"\.orig\.tar\.[a-z0-9]+$", match[2]):
+            if match and match[4] and re.search(r"\.orig\.tar\.[a-z0-9]+$", match[2]):
                 version = match[2].rsplit("_", 1)[1].split(".orig.")[0]
                 return package, version, match[2], match[4], match[3], self._pool(match[1])
         raise FetchError(f"the source package {package} has no upstream archive")
-
-    def _deb(self, match: re.Match[str]) -> tuple[str, ...]:
-        name, version, arch = match[2].removesuffix(".deb").split("_")
-        return name, unquote(version), arch, match[4], match[3], self._pool(match[1])
 
     def _pool(self, uri: str) -> str:
         return unquote(uri.removeprefix(f"{self.mirror.uri}/"))

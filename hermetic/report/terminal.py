@@ -17,7 +17,7 @@ from hermetic.execution.outcome import BuildResult, Finished, Outcome
 
 SHOWN = 6  # running actions shown at once
 QUIET = (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE, Outcome.SKIPPED)
-CALM_MNEMONICS = frozenset({"merge", "write", "subset", "chmeta", "deb"})  # not worth a line of a log
+CALM_MNEMONICS = frozenset({"merge", "write", "subset", "chmeta", "deb", "debian", "python", "crate"})  # not worth a line of a log
 
 
 class TerminalReporter:

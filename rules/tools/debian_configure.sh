@@ -11,6 +11,11 @@ chmod 755 /usr/sbin/policy-rc.d
 
 # base-passwd makes the users that the other packages' scripts name.
 dpkg --force-depends --configure base-passwd
+# pwconv gives files it makes to the group shadow by a system call, which one user id cannot; files
+# that exist keep their group, and the scripts' own chown is recorded.
+for file in /etc/shadow /etc/gshadow; do
+  [ -e "$file" ] || (umask 077 && : >"$file")
+done
 dpkg --force-confold --force-depends --configure --pending
 ldconfig
 

@@ -20,10 +20,13 @@ def main(words: Sequence[str]) -> int:
     args = parser.parse_args(words)
     from hermetic.cli import workspace
     from hermetic.cli.session import frontend
+    from hermetic.label import Label
+    from hermetic.pattern import PatternSet
 
     found = workspace.find(Path.cwd(), args.config, args.set)
     loaded = frontend(found).graph(args.pattern, package=found.package, keep_going=True)
-    named = [label for label in args.pattern if label in loaded.locks] or list(loaded.locks)
+    wanted = PatternSet.parse(args.pattern, found.package)
+    named = [label for label in loaded.locks if wanted.matches(Label.parse(label))]
     if not named:
         for error in loaded.errors:
             raise error

@@ -31,7 +31,8 @@ def main(words: Sequence[str]) -> int:
         return 0
     chosen = [path for path in builds if not args.id or path.stem == args.id]
     if not chosen:
-        raise CommandLineError(f"there is no build {args.id!r}", hint="hb log lists them")
+        what = f"no build {args.id!r}" if args.id else "no build yet"
+        raise CommandLineError(f"there is {what} in {store.root}", hint="hb log lists them")
     data = json.loads(chosen[-1].read_text(encoding="utf-8"))
     for one in data["actions"]:
         if not args.action:
