@@ -12,7 +12,16 @@ MULTIARCH = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 def library_path(multiarch):
     nixl = "/opt/nvidia/nvda_nixl/lib/" + multiarch
-    return ":".join([nixl, nixl + "/plugins", "/usr/local/ucx/lib", "/usr/local/ucx/lib/ucx", "/usr/local/libfabric/lib", "/usr/local/lib"])
+    return ":".join(
+        [
+            nixl,
+            nixl + "/plugins",
+            "/usr/local/ucx/lib",
+            "/usr/local/ucx/lib/ucx",
+            "/usr/local/libfabric/lib",
+            "/usr/local/lib",
+        ]
+    )
 
 
 def environment(multiarch):
@@ -79,14 +88,16 @@ image(
         name="none-cu" + cuda + "-amd64_test",
         cmd="\n".join(
             [
-                "python -c 'import nixl, nixl_cu" + cuda + ", torch, safetensors, dynamo.runtime; print(torch.version.cuda)'",
+                "python -c 'import nixl, nixl_cu"
+                + cuda
+                + ", torch, safetensors, dynamo.runtime; print(torch.version.cuda)'",
                 "ucx_info -v",
                 "/usr/local/libfabric/bin/fi_info --version",
                 "nats-server --version",
                 "etcd --version",
                 "etcdctl version",
                 "uv --version",
-                "python -c 'import ctypes; ctypes.CDLL(\"libavcodec.so.61\"); ctypes.CDLL(\"libdav1d.so.7\")'",
+                'python -c \'import ctypes; ctypes.CDLL("libavcodec.so.61"); ctypes.CDLL("libdav1d.so.7")\'',
             ]
         ),
         image=":none-cu" + cuda + "-amd64",

@@ -31,14 +31,28 @@ def parity_checks(cuda, arch, multiarch):
         {"kind": "entrypoint", "value": ["/opt/nvidia/nvidia_entrypoint.sh"]},
         {"kind": "cmd", "value": []},
         {"kind": "workdir", "value": "/workspace"},
-        {"kind": "env_set", "names": ["DYNAMO_HOME", "DYNAMO_COMMIT_SHA", "HOME", "PATH", "NIXL_PREFIX", "NIXL_LIB_DIR", "NIXL_PLUGIN_DIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"]},
+        {
+            "kind": "env_set",
+            "names": [
+                "DYNAMO_HOME",
+                "DYNAMO_COMMIT_SHA",
+                "HOME",
+                "PATH",
+                "NIXL_PREFIX",
+                "NIXL_LIB_DIR",
+                "NIXL_PLUGIN_DIR",
+                "LD_LIBRARY_PATH",
+                "VIRTUAL_ENV",
+            ],
+        },
         {"kind": "env", "name": "NVIDIA_DRIVER_CAPABILITIES", "value": "video,compute,utility"},
-        {"kind": "cuda_major", "major": int(cuda), "forbid": ["*-cu" + other, "cupy-cuda" + other + "x"], "one_of": ["nixl-cu*"]},
+        {
+            "kind": "cuda_major",
+            "major": int(cuda),
+            "forbid": ["*-cu" + other, "cupy-cuda" + other + "x"],
+            "one_of": ["nixl-cu*"],
+        },
         {"kind": "elf_arch", "arch": arch},
         {"kind": "needed_resolved", "stubs": STUBS, "ignore": NEEDED_IGNORE},
         {"kind": "source_present", "if": "/usr/local/lib/libavcodec.so.*", "then": "/usr/local/src/ffmpeg/*.tar.*"},
     ]
-
-
-
-

@@ -69,7 +69,12 @@ autotools(
         "--with-dm",
         "--enable-mt",
     ]
-    + select({"distro=ngc": ["--with-cuda=/usr/local/cuda", "--with-gdrcopy=/usr/local", "--with-efa"], "default": ["--without-cuda", "--without-gdrcopy"]}),
+    + select(
+        {
+            "distro=ngc": ["--with-cuda=/usr/local/cuda", "--with-gdrcopy=/usr/local", "--with-efa"],
+            "default": ["--without-cuda", "--without-gdrcopy"],
+        }
+    ),
     deps=select({"distro=ngc": [":gdrcopy"], "default": []}),
     install_target="install-strip",
     licence=licence("ucx"),
@@ -89,7 +94,17 @@ autotools(
         "--disable-rstream",
         "--enable-efa",
     ]
-    + select({"distro=ngc": ["--with-cuda=/usr/local/cuda", "--enable-cuda-dlopen", "--with-gdrcopy", "--enable-gdrcopy-dlopen"], "default": []}),
+    + select(
+        {
+            "distro=ngc": [
+                "--with-cuda=/usr/local/cuda",
+                "--enable-cuda-dlopen",
+                "--with-gdrcopy",
+                "--enable-gdrcopy-dlopen",
+            ],
+            "default": [],
+        }
+    ),
     deps=select({"distro=ngc": [":gdrcopy"], "default": []}),
     install_target="install-strip",
     licence=licence("libfabric"),

@@ -89,7 +89,10 @@ tree(
     dirs=["/home/dynamo/.cache", "/opt/dynamo", "/workspace"],
     files={
         "/etc/passwd": "".join(
-            [name + ":x:" + str(uid) + ":" + str(gid) + "::" + home + ":" + shell + "\n" for name, uid, gid, home, shell in SYSTEM_USERS]
+            [
+                name + ":x:" + str(uid) + ":" + str(gid) + "::" + home + ":" + shell + "\n"
+                for name, uid, gid, home, shell in SYSTEM_USERS
+            ]
         ),
         "/etc/group": "".join([name + ":x:" + str(gid) + ":\n" for name, gid in SYSTEM_GROUPS]),
         "/etc/shadow": "".join([name + ":*:11000:0:99999:7:::\n" for name, uid, gid, home, shell in SYSTEM_USERS]),
@@ -103,7 +106,7 @@ tree(
             ]
         ),
         "/opt/dynamo/.launch_screen": "Dynamo: distributed inference. The environment is /opt/dynamo/venv.\n",
-        "/opt/nvidia/nvidia_entrypoint.sh": "#!/bin/bash\numask 002\nexec \"${@:-/bin/bash}\"\n",
+        "/opt/nvidia/nvidia_entrypoint.sh": '#!/bin/bash\numask 002\nexec "${@:-/bin/bash}"\n',
     },
     modes={
         "/etc/shadow": "0640",
@@ -228,7 +231,13 @@ pick(
 attribution(
     name="attribution_text",
     at="/workspace/ATTRIBUTION.txt",
-    of=["//container/native:ffmpeg", "//container/native:hwloc", "//container/native:libfabric", "//container/native:ucx", "//container/wheels:safetensors"],
+    of=[
+        "//container/native:ffmpeg",
+        "//container/native:hwloc",
+        "//container/native:libfabric",
+        "//container/native:ucx",
+        "//container/wheels:safetensors",
+    ],
 )
 
 layer(

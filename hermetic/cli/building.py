@@ -13,7 +13,7 @@ from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.outcome import GOOD, BuildResult, Outcome
 from hermetic.execution.publish import publish
-from hermetic.report.terminal import TerminalReporter, failure_text
+from hermetic.report.terminal import TerminalReporter
 from hermetic.store.operation import Resolved
 
 
@@ -24,7 +24,6 @@ def build(found: Session, loaded: Loaded, command: Sequence[str]) -> int:
     record(found, command, result)
     lines = [] if found.args.dry_run else _published(found, loaded.graph, result)
     for done in result.failures:
-        print(failure_text(done), file=sys.stderr)
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)
     for error in loaded.errors:

@@ -34,9 +34,7 @@ def deb(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench: Workbe
     (blob,) = inputs.values()
     found = {}
     for part in ("data", "control"):
-        options = Options(
-            format="deb", part=part, keep_owners=True, keep_modes=True, keep_xattrs=True, rootfs=True
-        )
+        options = Options(format="deb", part=part, keep_owners=True, keep_modes=True, keep_xattrs=True, rootfs=True)
         found[part] = Resolved(Kind.TREE, unpack_blob(blob.digest, options, bench.store))
     return found
 

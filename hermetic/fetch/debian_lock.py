@@ -59,7 +59,9 @@ class Apt:
             (work / folder).mkdir(parents=True, exist_ok=True)
         (work / "status").touch()
         kinds = ["deb-src"] if sources else ["deb"]
-        lines = [f"{kind} [signed-by={self.mirror.keyring}] {self.mirror.uri} {s} main" for s in suites for kind in kinds]
+        lines = [
+            f"{kind} [signed-by={self.mirror.keyring}] {self.mirror.uri} {s} main" for s in suites for kind in kinds
+        ]
         (work / "sources.list").write_text("\n".join(lines) + "\n", encoding="utf-8")
         arches = " ".join(f'"{one}";' for one in (arch, *foreign))
         config = (
@@ -120,7 +122,9 @@ class Apt:
         try:
             done = subprocess.run(argv, env=self._env, capture_output=True, text=True, check=False)
         except FileNotFoundError:
-            raise FetchError(f"{argv[0]} is not here", hint="locking Debian packages needs apt; run it on Debian") from None
+            raise FetchError(
+                f"{argv[0]} is not here", hint="locking Debian packages needs apt; run it on Debian"
+            ) from None
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "  "))]
             raise FetchError(f"{' '.join(argv[:2])} failed: {'; '.join(lines)[:2000] or done.stderr[:2000]}")

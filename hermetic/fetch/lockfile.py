@@ -30,7 +30,9 @@ def entries(text: str, fields: int) -> list[list[str]]:
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(CONFLICT):
-            raise FetchError(f"line {number} is a merge conflict: {line!r}", hint="keep both sides; lines are independent")
+            raise FetchError(
+                f"line {number} is a merge conflict: {line!r}", hint="keep both sides; lines are independent"
+            )
         if not line.strip() or line.startswith("#"):
             continue
         words = line.split()

@@ -17,7 +17,8 @@ from hermetic.execution.outcome import BuildResult, Finished, Outcome
 
 SHOWN = 6  # running actions shown at once
 QUIET = (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE, Outcome.SKIPPED)
-CALM_MNEMONICS = frozenset({"merge", "write", "subset", "chmeta", "deb", "debian", "python", "crate"})  # not worth a line of a log
+# not worth a line of a log
+CALM_MNEMONICS = frozenset({"merge", "write", "subset", "chmeta", "deb", "debian", "python", "crate"})
 
 
 class TerminalReporter:
@@ -50,6 +51,8 @@ class TerminalReporter:
                 return
             seconds = f"{done.wall:6.1f} s"
             self._line(f"{self._paint(done.outcome)} {seconds}  {done.action.label} {done.action.mnemonic}")
+            if done.error is not None:
+                self._line(failure_text(done))
             self._draw()
 
     def note(self, text: str) -> None:
@@ -61,6 +64,8 @@ class TerminalReporter:
         with self._lock:
             self._erase()
             counts = ", ".join(f"{word} {count}" for word, count in result.counts().items()) or "nothing to do"
+            for one in result.failures if len(result.failures) > 1 else ():
+                self._write(f"{one.outcome.value:9} {one.action.label} ({one.error.location if one.error else ''})\n")
             word = "interrupted" if result.interrupted else "failed" if result.failures else "done"
             self._write(f"{word}: {counts} · {result.wall:.1f} s\n")
 

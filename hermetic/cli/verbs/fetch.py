@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from hermetic.cli.options import Parser, add_build
@@ -18,7 +17,7 @@ def main(words: Sequence[str]) -> int:
     from hermetic.cli.session import session
     from hermetic.errors import Location
     from hermetic.execution.frontend import Loaded
-    from hermetic.report.terminal import TerminalReporter, failure_text
+    from hermetic.report.terminal import TerminalReporter
 
     with session(args) as found:
         loaded = found.load(args.pattern, keep_going=args.keep_going)
@@ -35,6 +34,5 @@ def main(words: Sequence[str]) -> int:
         reporter = TerminalReporter()
         result = found.execute(Loaded(graph, loaded.errors, loaded.locks), reporter)
         for done in result.failures:
-            print(failure_text(done), file=sys.stderr)
-        reporter.end(result)
+            reporter.end(result)
         return exit_code(loaded, result)
