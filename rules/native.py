@@ -26,8 +26,9 @@ class NativeBuild(Rule):
     """What the rules of this module share.
 
     ``flags`` go to the configure step, ``cross_flags`` too when the code is for another
-    architecture, ``cxxflags`` to the C++ compiler. ``before`` and ``after`` are shell lines run in the source directory before
-    configuring and after installing ($DESTDIR is set). ``prefix`` is where the files will live.
+    architecture, ``cxxflags`` to the C++ compiler. ``before`` and ``after`` are shell lines run in
+    the source directory before configuring and after installing ($DESTDIR is set). ``prefix`` is
+    where the files will live.
     """
 
     src: Dep

@@ -77,7 +77,7 @@ image(
 [
     image_check(
         name="none-cu" + cuda + "-" + arch + "_check",
-        checks=parity_checks(cuda, arch, MULTIARCH[arch]),
+        checks=parity_checks(cuda, arch),
         image=":none-cu" + cuda + "-" + arch,
     )
     for cuda, arch in [("13", "amd64"), ("13", "arm64"), ("12", "amd64")]

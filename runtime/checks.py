@@ -6,7 +6,7 @@ STUBS = ["libcuda.so.1", "libnvidia-ml.so.1"]
 NEEDED_IGNORE = {}
 
 
-def parity_checks(cuda, arch, multiarch):
+def parity_checks(cuda, arch):
     """The structural checks of one image: nothing is run, so they hold for any architecture."""
     other = {"12": "13", "13": "12"}[cuda]
     return [

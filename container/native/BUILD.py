@@ -55,9 +55,9 @@ autotools(
     before=[
         "test ! -d debian.upstream || mv debian.upstream debian",
         "sed -i 's/-Wall -Werror\"/-Wall\"/' config/m4/compiler.m4",
+        "sed -i '1i #include <cstdint>' test/apps/sockaddr/sa_util.h",
     ],
     configure="./contrib/configure-release",
-    cxxflags=["-include", "cstdint"],
     flags=[
         "--enable-shared",
         "--disable-static",

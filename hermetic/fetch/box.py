@@ -47,6 +47,7 @@ def command(scratch: Path, proxy_folder: Path, environ: Mapping[str, str], reada
     argv = [find_bwrap(), "--unshare-user", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     argv += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     argv += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    argv += ["--remount-ro", "/proc"]  # the machine's root could write /proc/sys even without capabilities
     for hidden in HIDDEN:
         if Path(hidden).is_dir() and not Path(hidden).is_symlink():
             argv += ["--tmpfs", hidden]

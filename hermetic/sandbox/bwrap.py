@@ -24,6 +24,9 @@ BUILD = "/build"
 SHIMS = "/.hb"
 HIDDEN = ("proc", "dev", "tmp", "build", ".hb")  # what a changed root's output never has
 MAX_ROOTS = 48
+# Read-only, because the kernel lets the machine's root write its settings (/proc/sys) even from a
+# namespace without any capability.
+PROC = ("--proc", "/proc", "--remount-ro", "/proc")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What maintainer scripts need to act as root of one user id; no capability reaches the host.
 ROOT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL", "SYS_CHROOT")
@@ -65,7 +68,7 @@ def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:
     skeleton = Skeleton(layout.folder("skeleton"), spec.roots)
     for name in ("/proc", "/dev", "/tmp", BUILD):
         skeleton.directory(name)
-    mounts: list[str] = ["--proc", "/proc", "--dev", "/dev", "--bind", str(tmp), "/tmp", "--bind", str(build), BUILD]
+    mounts: list[str] = [*PROC, "--dev", "/dev", "--bind", str(tmp), "/tmp", "--bind", str(build), BUILD]
     for number, mount in enumerate(spec.mounts):
         place = _mount_point(mount.path, mount.source.is_dir(), skeleton, build)
         if mount.writable:

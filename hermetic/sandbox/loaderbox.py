@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hermetic.errors import BuildFileError
-from hermetic.sandbox.bwrap import find_bwrap
+from hermetic.sandbox.bwrap import PROC, find_bwrap
 
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
 
@@ -38,7 +38,7 @@ def run_boxed_python(
 ) -> Answer:
     """Run ``python -m module`` with ``request`` as its input. Raises BuildFileError at the deadline."""
     argv = [find_bwrap(), "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    argv += ["--disable-userns", "--hostname", "hb", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    argv += ["--disable-userns", "--hostname", "hb", *PROC, "--dev", "/dev", "--tmpfs", "/tmp"]
     for path in _outermost([*map(Path, SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *read]):
         argv += _bind("--ro-bind", path)
     for path in write:

@@ -50,7 +50,7 @@ class MemoryStore:
     def put_file(self, path: Path, *, take: bool = False) -> Digest:  # noqa: ARG002
         return self.put(path.read_bytes())
 
-    def path(self, digest: Digest, *, executable: bool = False) -> Path:
+    def path(self, digest: Digest, *, executable: bool = False) -> Path:  # noqa: ARG002
         raise StoreError("a store in memory has no paths")
 
     def get(self, key: Digest) -> pb.ActionResult | None:

@@ -33,6 +33,5 @@ def main(words: Sequence[str]) -> int:
         graph = ActionGraph(loaded.graph.actions, {"fetch": everything}, ("fetch",))
         reporter = TerminalReporter()
         result = found.execute(Loaded(graph, loaded.errors, loaded.locks), reporter)
-        for done in result.failures:
-            reporter.end(result)
+        reporter.end(result)
         return exit_code(loaded, result)
