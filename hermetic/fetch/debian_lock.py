@@ -41,7 +41,7 @@ def lock_debian_source(spec: Mapping[str, Any], work: Path) -> str:
 
 
 def _wanted(spec: Mapping[str, Any]) -> list[str]:
-    return [*(["?essential"] if spec["essential"] else []), *spec["packages"]]
+    return [*(["?and(?essential, ?architecture(native))"] if spec["essential"] else []), *spec["packages"]]
 
 
 def _foreign(packages: Sequence[str], arch: str) -> list[str]:

@@ -17,6 +17,7 @@ import os
 import stat
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, SimpleNamespace
@@ -123,7 +124,9 @@ class Evaluator:
         cached = self._cached(name)
         if cached is not None:
             return cached
-        code = compile(vet.vet(source, path), path, "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's advice on style; the vet has said what matters
+            code = compile(vet.vet(source, path), path, "exec", dont_inherit=True)
         self._keep(name, code)
         return code
 

@@ -1,0 +1,121 @@
+"""Resolving Python requirements into locks, with uv as the resolver and the user's own indexes.
+
+One resolution per architecture, from metadata alone: nothing is built or run. Locks hold file names
+and hashes; where a file can be had is asked when it is fetched, so no index is named in them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from hermetic.errors import FetchError
+from hermetic.fetch import lockfile
+
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+# What may be set on a machine and would bring in wheels that no lock of another machine would have.
+CLEARED = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_EXTRA_INDEX_URL", "UV_PRERELEASE")
+
+
+def lock_python(spec: Mapping[str, Any], work: Path) -> str:
+    """Lines ``name==version filename sha256 arch``; arch is "any" for what every architecture uses."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for arch in spec["arches"]:
+        for row in resolve(spec, arch, work):
+            found.setdefault(row, set()).add(arch)
+    lines = []
+    for (requirement, filename, sha256), arches in found.items():
+        pure = filename.endswith("-none-any.whl")
+        for arch in ["any"] if pure and arches == set(spec["arches"]) else sorted(arches):
+            lines.append(f"{requirement} {filename} {sha256} {arch}")
+    return lockfile.write("python", spec, lines)
+
+
+def lock_python_sdist(spec: Mapping[str, Any], work: Path) -> str:
+    """The line ``name==version filename sha256`` of one source distribution."""
+    _, _, filename, sha256 = find_sdist(str(spec["requirement"]), work)
+    return lockfile.write("python_sdist", spec, [f"{spec['requirement']} {filename} {sha256}"])
+
+
+def find_sdist(requirement: str, work: Path) -> tuple[str, str, str, str]:
+    """(name, version, file name, SHA-256) of ``name==version``'s source distribution."""
+    lock = _compile([requirement], ["--no-deps"], work / "sdist")
+    for package in lock.get("packages", []):
+        sdist = package.get("sdist")
+        if sdist:
+            return package["name"], package["version"], _filename(sdist), sdist["hashes"]["sha256"]
+    raise FetchError(f"{requirement} has no source distribution")
+
+
+def resolve(spec: Mapping[str, Any], arch: str, work: Path) -> Iterator[tuple[str, str, str]]:
+    """(requirement, file name, SHA-256) of every distribution of one architecture's resolution."""
+    folder = work / arch
+    folder.mkdir(parents=True, exist_ok=True)
+    overrides = folder / "overrides.txt"
+    overrides.write_text("\n".join(spec["overrides"]) + "\n", encoding="utf-8")
+    options = ["--only-binary", ":all:", "--python-version", spec["python"], "--override", str(overrides)]
+    options += ["--python-platform", f"{MACHINES[arch]}-manylinux_{spec['glibc']}"]
+    tags = fitting_tags(spec["python"], spec["glibc"], MACHINES[arch])
+    for package in _compile(spec["requirements"], options, folder).get("packages", []):
+        wheel = best_wheel(package.get("wheels", []), tags)
+        if wheel is None:
+            raise FetchError(
+                f"{package['name']} {package['version']} has no wheel for Python {spec['python']} on {arch}"
+            )
+        yield f"{package['name']}=={package['version']}", _filename(wheel), wheel["hashes"]["sha256"]
+
+
+def best_wheel(wheels: Sequence[Mapping[str, Any]], tags: Mapping[str, int]) -> Mapping[str, Any] | None:
+    """The wheel whose tag comes first in ``tags`` (tag → rank)."""
+    from packaging.utils import parse_wheel_filename
+
+    ranked = []
+    for wheel in wheels:
+        ranks = [tags[str(tag)] for tag in parse_wheel_filename(_filename(wheel))[3] if str(tag) in tags]
+        if ranks:
+            ranked.append((min(ranks), _filename(wheel), wheel))
+    return min(ranked, key=lambda one: one[:2])[2] if ranked else None
+
+
+def fitting_tags(python: str, glibc: str, machine: str) -> dict[str, int]:
+    """Every wheel tag that fits, best first, with its rank."""
+    from packaging import tags
+
+    version = tuple(int(part) for part in python.split("."))
+    major, minor = (int(part) for part in glibc.split("_"))
+    platforms = [f"manylinux_{major}_{one}_{machine}" for one in range(minor, 4, -1)]
+    legacy = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+    platforms += [f"{name}_{machine}" for name in legacy.values()] + [f"linux_{machine}"]
+    found = [
+        *tags.cpython_tags(version, platforms=platforms),
+        *tags.compatible_tags(version, f"cp{version[0]}{version[1]}", platforms),
+    ]
+    return {str(tag): rank for rank, tag in reversed(list(enumerate(found)))}
+
+
+def _filename(file: Mapping[str, Any]) -> str:
+    name = file.get("name") or unquote(urlsplit(file["url"]).path.rpartition("/")[2])
+    return str(name)
+
+
+def _compile(requirements: Sequence[str], options: Sequence[str], work: Path) -> dict[str, Any]:
+    """uv's resolution as a parsed pylock file."""
+    work.mkdir(parents=True, exist_ok=True)
+    wanted, out = work / "requirements.in", work / "pylock.toml"
+    wanted.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    argv = [sys.executable, "-m", "uv", "pip", "compile", str(wanted), "--format", "pylock.toml", "--no-header"]
+    env = {name: value for name, value in os.environ.items() if name not in CLEARED}
+    if "PIP_INDEX_URL" in env:
+        env.setdefault("UV_DEFAULT_INDEX", env["PIP_INDEX_URL"])
+    done = subprocess.run(
+        [*argv, *options, "--quiet", "-o", str(out)], env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise FetchError(f"resolving {', '.join(requirements)[:200]} failed: {done.stderr.strip()[-2000:]}")
+    return tomllib.loads(out.read_text(encoding="utf-8"))
