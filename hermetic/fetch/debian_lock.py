@@ -27,7 +27,8 @@ def lock_debian(spec: Mapping[str, Any], work: Path) -> str:
     found: dict[tuple[str, ...], set[str]] = {}
     for arch in spec["arches"]:
         apt = Apt(work / arch, arch, _foreign(spec["packages"], arch), spec["suites"])
-        for row in apt.install(_wanted(spec), closed=spec["closed"]):
+        wanted = [*(apt.essential() if spec["essential"] else []), *spec["packages"]]
+        for row in apt.install(wanted, closed=spec["closed"]):
             found.setdefault(row, set()).add(arch)
     lines = [" ".join([*row, ",".join(sorted(roots))]) for row, roots in found.items()]
     return lockfile.write("debian", spec, lines)
@@ -38,10 +39,6 @@ def lock_debian_source(spec: Mapping[str, Any], work: Path) -> str:
     apt = Apt(work / "source", "amd64", [], [spec["suite"]], sources=True)
     name, version, file, sha256, size, path = apt.source(spec["package"])
     return lockfile.write("debian_source", spec, [" ".join([name, version, file, sha256, size, path])])
-
-
-def _wanted(spec: Mapping[str, Any]) -> list[str]:
-    return [*(["?and(?essential, ?architecture(native))"] if spec["essential"] else []), *spec["packages"]]
 
 
 def _foreign(packages: Sequence[str], arch: str) -> list[str]:
@@ -58,6 +55,7 @@ class Apt:
         for folder in ("lists/partial", "archives/partial", "parts"):
             (work / folder).mkdir(parents=True, exist_ok=True)
         (work / "status").touch()
+        self.arch = arch
         kinds = ["deb-src"] if sources else ["deb"]
         lines = [
             f"{kind} [signed-by={self.mirror.keyring}] {self.mirror.uri} {s} main" for s in suites for kind in kinds
@@ -76,6 +74,16 @@ class Apt:
         (work / "apt.conf").write_text(config, encoding="utf-8")
         self._env = {**os.environ, "APT_CONFIG": f"{work}/apt.conf", "LC_ALL": "C.UTF-8"}
         self._run("apt-get", "update", "-qq")
+
+    def essential(self) -> list[str]:
+        """What every installation of this architecture has. apt's own pattern for it would bring the
+        foreign architectures' along."""
+        found = []
+        for stanza in self._run("apt-cache", "dumpavail").split("\n\n"):
+            fields = dict(re.findall(r"^(Package|Essential|Architecture): (.*)$", stanza, re.M))
+            if fields.get("Essential") == "yes" and fields.get("Architecture") in (self.arch, "all"):
+                found.append(fields["Package"])
+        return sorted(set(found))
 
     def install(self, packages: Sequence[str], *, closed: bool) -> list[tuple[str, ...]]:
         """(name, version, arch, sha256, size, pool path) of everything an installation would get."""
