@@ -57,12 +57,13 @@ class CargoCrates(Rule):
 
 
 class CargoStep(Rule):
-    """What maturin_wheel and cargo_binary share. ``manifest`` is relative to the source."""
+    """What maturin_wheel and cargo_binary share. ``manifest``: a Cargo.toml relative to
+    the source, when what pyproject.toml (or the source's top) says is not meant."""
 
     src: Dep
     crates: Dep | None = None
     deps: list[Dep] = []
-    manifest: str = "Cargo.toml"
+    manifest: str = ""
     features: list[str] = []
     env: dict[str, str] = {}
     licence: str = ""
@@ -106,6 +107,9 @@ class CargoStep(Rule):
         )
         return made["out"]
 
+    def manifest_flag(self) -> list[str]:
+        return ["--manifest-path", self.manifest] if self.manifest else []
+
     def licences(self) -> Licences:
         return Licences((Licence(self.name, self.version, self.licence),) if self.licence else ())
 
@@ -122,7 +126,7 @@ class MaturinWheel(CargoStep):
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         rust = ctx.toolchain("rust")[RustToolchain]
-        flags = ["--release", "--offline", "--target", rust.target, "--manifest-path", self.manifest]
+        flags = ["--release", "--offline", "--target", rust.target, *self.manifest_flag()]
         flags += ["--locked"] if self.locked else []
         flags += ["--features", ",".join(self.features)] if self.features else []
         flags += [] if self.abi3 else ["--interpreter", "python3.13"]
@@ -144,7 +148,7 @@ class CargoBinary(CargoStep):
         common = ["--release", "--offline", "--target", rust.target]
         built = f"/build/target/{rust.target}/release"
         commands = [
-            shlex.join(["cargo", "build", *common, "--manifest-path", self.manifest, *select, *features]),
+            shlex.join(["cargo", "build", *common, *self.manifest_flag(), *select, *features]),
             f"mkdir -p /build/out{self.prefix}/bin",
             *[f"install -m 0755 {built}/{name} /build/out{self.prefix}/bin/{name}" for name in self.bins],
         ]

@@ -10,21 +10,22 @@ package(default_visibility=["//visibility:public"])
 MULTIARCH = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 
-def library_path(multiarch):
+SITE = "/opt/dynamo/venv/lib/python3.13/site-packages"
+
+# Where the vendor's wheels keep what NIXL's plugins load; a vendor base image has it in /usr/local/cuda.
+CUDA_LIBRARIES = {
+    "12": [SITE + "/nvidia/cuda_runtime/lib", SITE + "/nvidia/cufile/lib"],
+    "13": [SITE + "/nvidia/cu13/lib"],
+}
+
+
+def library_path(multiarch, cuda):
     nixl = "/opt/nvidia/nvda_nixl/lib/" + multiarch
-    return ":".join(
-        [
-            nixl,
-            nixl + "/plugins",
-            "/usr/local/ucx/lib",
-            "/usr/local/ucx/lib/ucx",
-            "/usr/local/libfabric/lib",
-            "/usr/local/lib",
-        ]
-    )
+    own = [nixl, nixl + "/plugins", "/usr/local/ucx/lib", "/usr/local/ucx/lib/ucx", "/usr/local/libfabric/lib"]
+    return ":".join(own + ["/usr/local/lib"] + CUDA_LIBRARIES[cuda])
 
 
-def environment(multiarch):
+def environment(multiarch, cuda):
     nixl = "/opt/nvidia/nvda_nixl/lib/" + multiarch
     return {
         "PATH": "/opt/dynamo/venv/bin:/usr/local/bin/etcd:/usr/local/ucx/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -36,7 +37,7 @@ def environment(multiarch):
         "NIXL_PREFIX": "/opt/nvidia/nvda_nixl",
         "NIXL_LIB_DIR": nixl,
         "NIXL_PLUGIN_DIR": nixl + "/plugins",
-        "LD_LIBRARY_PATH": library_path(multiarch),
+        "LD_LIBRARY_PATH": library_path(multiarch, cuda),
     }
 
 
@@ -45,7 +46,13 @@ image(
     annotations={"org.opencontainers.image.title": "dynamo-none"},
     commit_env="DYNAMO_COMMIT_SHA",
     entrypoint=["/opt/nvidia/nvidia_entrypoint.sh"],
-    env=select({"arch=amd64": environment(MULTIARCH["amd64"]), "arch=arm64": environment(MULTIARCH["arm64"])}),
+    env=select(
+        {
+            "arch=" + arch + ",cuda=" + cuda: environment(MULTIARCH[arch], cuda)
+            for arch in MULTIARCH
+            for cuda in CUDA_LIBRARIES
+        }
+    ),
     layers=[
         "//container/stages:base",
         "//container/stages:users",

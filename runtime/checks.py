@@ -3,7 +3,13 @@
 STUBS = ["libcuda.so.1", "libnvidia-ml.so.1"]
 
 # Files whose needs are met only where their hardware's own packages are installed: glob → reason.
-NEEDED_IGNORE = {}
+NEEDED_IGNORE = {
+    "*/nixl_cu1*.libs/nixl/*": "the wheel's second copy of its plugins; it loads the first",
+    "*/libplugin_GPUNETIO.so": "needs DOCA, which comes with the network card's own packages",
+    "*/torch/lib/libtorch_nvshmem.so": "needs the libraries of the cluster's transports",
+    "*/nvidia/nvshmem/lib/*": "transports of clusters that have their own packages",
+    "*/nvidia/cu1*/lib/libnvshmem*": "transports of clusters that have their own packages",
+}
 
 
 def parity_checks(cuda, arch):

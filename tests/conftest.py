@@ -61,7 +61,9 @@ def copy_program(program: Path, top: Path) -> None:
         version = program.resolve().name
         library = Path("/usr/lib") / version
         if library.is_dir() and not (top / "usr/lib" / version).exists():
-            ignore = shutil.ignore_patterns("__pycache__", "test", "tests", "idlelib", "lib2to3", "ensurepip", "config-*")
+            ignore = shutil.ignore_patterns(
+                "__pycache__", "test", "tests", "idlelib", "lib2to3", "ensurepip", "config-*"
+            )
             shutil.copytree(library, top / "usr/lib" / version, ignore=ignore)
     text = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
     for found in re.findall(r"(/\S+)", text):

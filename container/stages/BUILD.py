@@ -119,6 +119,7 @@ layer(
     name="users",
     files=[":user_files"],
     group_writable=["home/dynamo", "opt/dynamo", "workspace"],
+    modes={"opt/dynamo/.launch_screen": "0755"},
     owners={"home/dynamo": "1000:0", "opt/dynamo": "1000:0", "workspace": "1000:0", "etc/shadow": "0:42"},
 )
 

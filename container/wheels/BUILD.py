@@ -75,7 +75,6 @@ maturin_wheel(
     abi3=True,
     crates=":safetensors_crates",
     licence=licence("safetensors"),
-    manifest="bindings/python/Cargo.toml",
     version=version("safetensors"),
 )
 

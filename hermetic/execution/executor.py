@@ -58,6 +58,7 @@ class _State:
     made: dict[tuple[str, str], Resolved] = field(default_factory=dict)
     stopping: bool = False
     again: set[str] = field(default_factory=set)  # actions whose stored result must not be used
+    retried: set[str] = field(default_factory=set)  # actions that lost an input once already
 
 
 class Executor:
@@ -200,9 +201,9 @@ class Executor:
                 resolved = state.made.get((made.action, made.output))
                 if resolved is None or not self.complete(resolved):
                     lost.add(made.action)
-        if not lost and action.id in state.again:
+        if not lost and action.id in state.retried:
             return False
-        state.again.add(action.id)
+        state.retried.add(action.id)
         state.waiting[action.id] = set(lost)
         for action_id in lost:
             state.again.add(action_id)

@@ -33,6 +33,7 @@ def check_image(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench
     failed = [row for row in rows if not row["passed"]]
     if failed:
         lines = [f"{row['check']['kind']}: {problem}" for row in failed for problem in row["problems"]]
+        lines += [f"{row['check']['kind']}: {row['count']} in all" for row in failed if row["count"] > SHOWN]
         raise ActionError(f"{len(failed)} of {len(rows)} image checks failed:\n  " + "\n  ".join(lines))
     return {"report": Resolved(Kind.BLOB, bench.store.put(canonical(rows)))}
 

@@ -43,6 +43,8 @@ def needed_resolved(view: View, check: Mapping[str, Any]) -> Iterator[str]:
         dynamic = dynamic_of(view, node)
         origin = posixpath.dirname(path)
         own = [real for one in dynamic.rpath if (real := view.real(one.replace("$ORIGIN", f"/{origin}")))]
+        # a library is found next to the one that loads it through that one's inherited RPATH
+        own.append(origin)
         for name in dynamic.needed:
             if name in check["stubs"] or any(view.resolve(f"/{folder}/{name}") for folder in [*own, *search]):
                 continue

@@ -172,7 +172,9 @@ def test_a_private_tmp(run) -> None:
 
 
 def test_changing_the_root_leaves_it_alone(run, rootfs: Path) -> None:
-    script = "rm -rf /etc/hostname /usr/bin/yes && echo new > /etc/new && ln -s x /etc/link && chown alice:staff /etc/new"
+    script = (
+        "rm -rf /etc/hostname /usr/bin/yes && echo new > /etc/new && ln -s x /etc/link && chown alice:staff /etc/new"
+    )
     result = run("/bin/bash", "-c", script, root=Root.OVERLAY, uid=0)
     assert result.exit_code == 0, result.stderr.read_text()
     assert (rootfs / "usr/bin/yes").exists()

@@ -133,7 +133,9 @@ def small_rootfs(rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     linked folders."""
     top = tmp_path_factory.mktemp("small")
     for name in ("bin", "lib", "lib64"):
-        subprocess.run(f"cp -rL --no-preserve=mode {rootfs}/{name} {top}/{name}; chmod -R +x {top}/{name}", shell=True, check=False)
+        subprocess.run(
+            f"cp -rL --no-preserve=mode {rootfs}/{name} {top}/{name}; chmod -R +x {top}/{name}", shell=True, check=False
+        )
     subprocess.run(f"rm -rf {top}/bin/python3* {top}/lib/python3*", shell=True, check=True)
     (top / "etc").mkdir()
     (top / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nalice:x:1234:77::/home/alice:/bin/sh\n")

@@ -243,7 +243,9 @@ def test_exit_codes(chain, words: list[str], code: int, phrase: str) -> None:
     assert (done.code, phrase in done.err) == (code, True), done.err
 
 
-@pytest.mark.parametrize("verb", ["build", "test", "fetch", "lock", "vendor", "shell", "config", "image", "log", "doctor", "clean", "info"])
+@pytest.mark.parametrize(
+    "verb", ["build", "test", "fetch", "lock", "vendor", "shell", "config", "image", "log", "doctor", "clean", "info"]
+)
 def test_every_command_has_help_with_an_example(chain, verb: str) -> None:
     done = chain.hb(verb, "--help")
     assert done.code == 0

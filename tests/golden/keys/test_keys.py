@@ -113,7 +113,5 @@ def test_order_never_matters_where_nothing_overlaps(inputs: list[int], env: list
     given_inputs = [Input(f"/build/{n}", Inline(str(n))) for n in range(6)]
     given_env = [(f"V{n}", str(n)) for n in range(4)]
     action = replace(BASE, inputs=tuple(given_inputs), env=tuple(given_env))
-    shuffled = replace(
-        BASE, inputs=tuple(given_inputs[n] for n in inputs), env=tuple(given_env[n] for n in env)
-    )
+    shuffled = replace(BASE, inputs=tuple(given_inputs[n] for n in inputs), env=tuple(given_env[n] for n in env))
     assert key(action) == key(shuffled)
