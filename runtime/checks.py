@@ -4,6 +4,8 @@ STUBS = ["libcuda.so.1", "libnvidia-ml.so.1"]
 
 # Files whose needs are met only where their hardware's own packages are installed: glob → reason.
 NEEDED_IGNORE = {
+    "*/libucx_perftest_mad.so*": "a measuring tool for InfiniBand management, which is not installed",
+    "*/nixl_ep/nixl_ep_cpp.*": "loaded after torch, which brings its libraries into the process",
     "*/nixl_cu1*.libs/nixl/*": "the wheel's second copy of its plugins; it loads the first",
     "*/libplugin_GPUNETIO.so": "needs DOCA, which comes with the network card's own packages",
     "*/torch/lib/libtorch_nvshmem.so": "needs the libraries of the cluster's transports",
