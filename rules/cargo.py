@@ -10,7 +10,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from hermetic.api import BuildFileError, Context, Default, Dep, Inline, Input, Kind, Lock, Made, Provider, Rule, declare
+from hermetic.api import (
+    BuildFileError,
+    Context,
+    Default,
+    Dep,
+    Inline,
+    Input,
+    Kind,
+    Lock,
+    Made,
+    Provider,
+    Rule,
+    Src,
+    declare,
+)
 from rules.providers import (
     Crates,
     Files,
@@ -31,15 +45,17 @@ class CargoCrates(Rule):
     """The crates of a Cargo.lock, vendored for offline cargo.
 
     ``lock`` holds one line per crate, made by ``hb lock`` from the Cargo.lock inside ``sdist``
-    (a python_sdist requirement) or from ``cargo_lock``, a file of the package.
+    (a python_sdist requirement) or from ``cargo_lock``, a file of the package; when that file changes
+    the lock is stale.
     """
 
     lock: Lock
     sdist: str = ""
-    cargo_lock: str = ""
+    cargo_lock: Src | None = None
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
-        ctx.lockable("cargo", self.lock.path, {"sdist": self.sdist, "cargo_lock": self.cargo_lock})
+        text = ctx.read(self.cargo_lock) if self.cargo_lock else ""
+        ctx.lockable("cargo", self.lock.path, {"sdist": self.sdist, "cargo_lock": text})
         inputs: list[Input] = []
         for line in locked_lines(ctx.read(self.lock)):
             name, version, sha256 = line.split()

@@ -31,16 +31,26 @@ def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
         FetchRequest(
             request.label,
             request.params,
-            {"urls": [crate_url(template, str(request.unkeyed["name"]), str(request.unkeyed["version"]))]},
+            {"urls": [crate_url(template, *(str(text) for text in _identity(request)))]},
         )
         for request in requests
     ]
     return http.fetch(located, files)
 
 
-def crate_url(template: str, name: str, version: str) -> str:
+def _identity(request: FetchRequest) -> tuple[object, object, object]:
+    return request.unkeyed["name"], request.unkeyed["version"], request.params["sha256"]
+
+
+def crate_url(template: str, name: str, version: str, sha256: str) -> str:
     """The URL of a crate file, from an index's ``dl`` value (Cargo book, "Registry index format")."""
-    markers = {"{crate}": name, "{version}": version, "{prefix}": prefix(name), "{lowerprefix}": prefix(name.lower())}
+    markers = {
+        "{crate}": name,
+        "{version}": version,
+        "{prefix}": prefix(name),
+        "{lowerprefix}": prefix(name.lower()),
+        "{sha256-checksum}": sha256,
+    }
     if not any(marker in template for marker in markers):
         return f"{template.rstrip('/')}/{name}/{version}/download"
     for marker, value in markers.items():

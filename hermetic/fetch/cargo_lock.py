@@ -26,15 +26,24 @@ def lock_cargo(spec: Mapping[str, Any], work: Path) -> str:
 
 
 def crates(text: str) -> list[str]:
-    """The lines for a Cargo.lock. FetchError for crates that come from git: they have no checksum."""
+    """The lines for a Cargo.lock. FetchError for crates that nothing pins (from git, without checksum)."""
+    try:
+        packages = tomllib.loads(text).get("package", [])
+    except tomllib.TOMLDecodeError as error:
+        raise FetchError(f"not a Cargo.lock: {error}") from error
     lines = []
-    for package in tomllib.loads(text).get("package", []):
+    for package in packages:
         source = str(package.get("source", ""))
         if source.startswith("git+"):
             raise FetchError(
                 f"{package['name']} {package['version']} comes from git ({source})", hint="vendor it by hand"
             )
-        if source and "checksum" in package:
+        if source and "checksum" not in package:
+            raise FetchError(
+                f"{package['name']} {package['version']} has no checksum",
+                hint="let a newer cargo write the Cargo.lock again (cargo generate-lockfile)",
+            )
+        if source:
             lines.append(f"{package['name']} {package['version']} {package['checksum']}")
     return lines
 

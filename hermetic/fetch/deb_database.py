@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from hermetic import tree
-from hermetic.errors import ArchiveError
+from hermetic.errors import ActionError
 from hermetic.fetch.deb_union import Package
 from hermetic.store.protocols import BlobStore
 from hermetic.tree import File, Meta, Symlink
@@ -21,8 +21,10 @@ _SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 Nodes: TypeAlias = dict[str, File | Symlink | Meta]
 
 
-def _database(packages: list[Package], arch: str, state: str, store: BlobStore) -> dict[str, File | Symlink | Meta]:
-    nodes: dict[str, File | Symlink | Meta] = {
+def database(packages: Sequence[Package], arch: str, state: str, store: BlobStore) -> Nodes:
+    """The files of /var/lib/dpkg, by path. ``state`` is "unpacked" or "installed", ``arch`` the native
+    architecture."""
+    nodes: Nodes = {
         f"{INFO}/format": File(store.put(b"1\n")),
         "var/lib/dpkg/updates": Meta(),
         "var/lib/dpkg/parts": Meta(),
@@ -33,6 +35,8 @@ def _database(packages: list[Package], arch: str, state: str, store: BlobStore) 
     nodes["var/lib/dpkg/arch"] = File(store.put("".join(f"{one}\n" for one in arches).encode()))
     stanzas = []
     for package in sorted(packages, key=lambda one: (one.name, one.fields["Architecture"])):
+        if f"{INFO}/{package.info}.list" in nodes:
+            raise ActionError(f"the package {package.info} is there twice", hint="leave one of them out")
         stanzas.append(_stanza(package, state, store))
         nodes.update(_info(package, store))
     nodes["var/lib/dpkg/status"] = File(store.put("\n".join(stanzas).encode()))
@@ -64,8 +68,8 @@ def _conffiles(package: Package, store: BlobStore) -> list[tuple[str, str]]:
     return found
 
 
-def _info(package: Package, store: BlobStore) -> dict[str, File | Symlink | Meta]:
-    nodes: dict[str, File | Symlink | Meta] = {}
+def _info(package: Package, store: BlobStore) -> Nodes:
+    nodes: Nodes = {}
     for name, node in package.control.items():
         if name != "control" and isinstance(node, File):
             executable = name in _SCRIPTS
@@ -75,7 +79,7 @@ def _info(package: Package, store: BlobStore) -> dict[str, File | Symlink | Meta
     return nodes
 
 
-def _triggers(packages: list[Package], store: BlobStore) -> dict[str, File | Symlink | Meta]:
+def _triggers(packages: Sequence[Package], store: BlobStore) -> Nodes:
     """Who is interested in which trigger: explicit ones in a file each, paths in one file."""
     files: list[str] = []
     named: dict[str, list[str]] = {}
@@ -90,7 +94,7 @@ def _triggers(packages: list[Package], store: BlobStore) -> dict[str, File | Sym
                     files.append(f"{words[1]} {package.info}{suffix}\n")
                 else:
                     named.setdefault(words[1], []).append(f"{package.info}{suffix}\n")
-    nodes: dict[str, File | Symlink | Meta] = {
+    nodes: Nodes = {
         "var/lib/dpkg/triggers/File": File(store.put("".join(sorted(files)).encode())),
         "var/lib/dpkg/triggers/Lock": File(store.put(b"")),
         "var/lib/dpkg/triggers/Unincorp": File(store.put(b"")),

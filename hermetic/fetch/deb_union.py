@@ -1,8 +1,8 @@
 """The union of the trees of many Debian packages, as dpkg would have unpacked them.
 
-Guarantees: the result does not depend on who is first. Different files at one path are allowed only
-when one package replaces (deb-control(5), Replaces) every other that has the path; the rest is an error
-that names both. A directory where another package has a symbolic link lands where the link points, as
+Guarantees: whose file is at a path does not depend on who is first. Different files at one path are
+allowed only when one package replaces (deb-control(5), Replaces) every other that has the path; the rest
+is an error that names both. A directory where another package has a symbolic link lands where the link points, as
 it does on disk: so a package that still ships /bin works with the merged /usr. Only directories that
 several packages share are decoded.
 """

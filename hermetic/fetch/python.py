@@ -12,8 +12,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -21,10 +23,20 @@ from urllib.parse import unquote, urljoin, urlsplit
 from hermetic.errors import FetchError
 from hermetic.fetch import http
 from hermetic.fetch.spec import FetchReply, FetchRequest
-from hermetic.fetch.transport import Client, Refused, Transient
+from hermetic.fetch.transport import TRANSIENT, Client, Refused, Transient
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 PAGES = 8  # project pages read at the same time
+PAGE_LIMIT = 64 << 20  # bytes of one project page
+ATTEMPTS = 3
+
+
+@dataclass
+class Page:
+    """What the indexes list of a project: URLs by file name, and why an index did not answer."""
+
+    links: dict[str, list[str]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
 
 def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
@@ -35,28 +47,32 @@ def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
         return [FetchReply(None, error) for _ in requests]
     names = sorted({normal(str(request.unkeyed["name"])) for request in requests})
     with ThreadPoolExecutor(PAGES) as pool:
-        pages = dict(zip(names, pool.map(lambda name: links_of(bases, name), names), strict=True))
-    located = [FetchRequest(request.label, request.params, {"urls": _urls(request, pages)}) for request in requests]
+        pages = dict(zip(names, pool.map(lambda name: page_of(bases, name), names), strict=True))
+    mine = [pages[normal(str(request.unkeyed["name"]))] for request in requests]
+    located = [
+        FetchRequest(request.label, request.params, {"urls": page.links.get(str(request.unkeyed["filename"]), [])})
+        for request, page in zip(requests, mine, strict=True)
+    ]
     replies = http.fetch(located, work)
-    return [_explained(request, reply, bases) for request, reply in zip(requests, replies, strict=True)]
+    return [
+        _explained(request, reply, page, bases) for request, reply, page in zip(requests, replies, mine, strict=True)
+    ]
 
 
-def _urls(request: FetchRequest, pages: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
-    page = pages[normal(str(request.unkeyed["name"]))]
-    return page.get(str(request.unkeyed["filename"]), [])
-
-
-def _explained(request: FetchRequest, reply: FetchReply, bases: Sequence[str]) -> FetchReply:
+def _explained(request: FetchRequest, reply: FetchReply, page: Page, bases: Sequence[str]) -> FetchReply:
     if reply.error is None:
         return reply
-    return FetchReply(
-        None,
-        FetchError(
-            f"{request.unkeyed['filename']} from {', '.join(map(_host, bases))}: {reply.error.message}",
-            label=request.label,
-            hint=f"`hb lock {request.label}` pins what the index has now",
-        ),
-    )
+    filename, hosts = str(request.unkeyed["filename"]), ", ".join(map(_host, bases))
+    hint = f"`hb lock {request.label}` pins what the index has now"
+    why = f"{filename}: {reply.error.message}"
+    if filename not in page.links:
+        why = f"{filename} is not listed by {hosts}"
+        if page.failures:
+            why, hint = (
+                f"{why}: {'; '.join(page.failures)}",
+                "check the index's address and the proxies, then try again",
+            )
+    return FetchReply(None, FetchError(why, label=request.label, hint=hint))
 
 
 def _host(url: str) -> str:
@@ -69,11 +85,16 @@ def normal(name: str) -> str:
 
 def indexes(environ: Mapping[str, str]) -> list[str]:
     """Base URLs of the user's index, and of extra ones after it."""
-    first = environ.get("PIP_INDEX_URL") or environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
-    first = first or _pip("config", "get", "global.index-url") or _pip_default()
+    first = configured(environ) or _pip_default()
     if not first:
         raise FetchError("no Python index is configured", hint="pip config set global.index-url URL")
     return [first, *environ.get("PIP_EXTRA_INDEX_URL", "").split()]
+
+
+def configured(environ: Mapping[str, str]) -> str:
+    """The index the user has chosen, "" when nobody has."""
+    first = environ.get("PIP_INDEX_URL") or environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
+    return first or _pip("config", "get", "global.index-url")
 
 
 def _pip(*words: str) -> str:
@@ -88,39 +109,49 @@ def _pip_default() -> str:
     return done.stdout.strip()
 
 
-def links_of(bases: Sequence[str], name: str) -> dict[str, list[str]]:
-    """File name → URLs on the project's pages of all indexes; empty where there is no page."""
-    found: dict[str, list[str]] = {}
+def page_of(bases: Sequence[str], name: str) -> Page:
+    """The project's pages of all indexes, as one."""
+    page = Page()
     for base in bases:
-        url = f"{base.rstrip('/')}/{name}/"
-        for attempt in range(3):
-            try:
-                with Client().request("GET", url, {"Accept": ACCEPT}) as response:
-                    if response.status == 200:
-                        body = b"".join(response.pieces())
-                        for filename, link in parse_page(body, response.headers.get_content_type(), response.url):
-                            found.setdefault(filename, []).append(link)
-                break
-            except Transient:
-                if attempt == 2:
-                    break
-            except Refused:
-                break
-    return found
+        try:
+            for filename, link in _ask(f"{base.rstrip('/')}/{name}/"):
+                page.links.setdefault(filename, []).append(link)
+        except (Refused, Transient) as error:
+            page.failures.append(f"{_host(base)}: {error}")
+    return page
+
+
+def _ask(url: str) -> list[tuple[str, str]]:
+    """The files of one page; none where the index has no such project."""
+    for attempt in range(ATTEMPTS):
+        try:
+            with Client().request("GET", url, {"Accept": ACCEPT}) as response:
+                if response.status == 404:
+                    return []
+                if response.status != 200:
+                    failure = Transient if response.status in TRANSIENT else Refused
+                    raise failure(f"answers {response.status}")
+                return parse_page(response.body(PAGE_LIMIT), response.headers.get_content_type(), response.url)
+        except Transient:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.5 * 2**attempt)
+    return []
 
 
 def parse_page(body: bytes, content_type: str, url: str) -> list[tuple[str, str]]:
-    """(file name, absolute URL) of a simple-index page, in HTML (PEP 503) or JSON (PEP 691)."""
-    if content_type.endswith("json"):
-        files = json.loads(body)["files"]
-        return [(file["filename"], urljoin(url, file["url"])) for file in files]
-    parser = _Links()
-    parser.feed(body.decode("utf-8", "replace"))
-    base = parser.base or url
-    return [
-        (unquote(urlsplit(link).path.rpartition("/")[2]), urljoin(base, link).partition("#")[0])
-        for link in parser.found
-    ]
+    """(file name, absolute URL) of a simple-index page, in HTML (PEP 503) or JSON (PEP 691). Refused
+    when it is no such page."""
+    try:
+        if content_type.endswith("json"):
+            return [(str(file["filename"]), urljoin(url, file["url"])) for file in json.loads(body)["files"]]
+        parser = _Links()
+        parser.feed(body.decode("utf-8", "replace"))
+        base = urljoin(url, parser.base)
+        links = [urljoin(base, link).partition("#")[0] for link in parser.found]
+        return [(unquote(urlsplit(link).path.rpartition("/")[2]), link) for link in links]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(f"has no page of an index there ({type(error).__name__}: {error})") from error
 
 
 class _Links(HTMLParser):

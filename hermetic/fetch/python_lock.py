@@ -17,10 +17,15 @@ from urllib.parse import unquote, urlsplit
 
 from hermetic.errors import FetchError
 from hermetic.fetch import lockfile
+from hermetic.fetch.python import configured
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 # What may be set on a machine and would bring in wheels that no lock of another machine would have.
-CLEARED = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_EXTRA_INDEX_URL", "UV_PRERELEASE")
+CLEARED = (
+    "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_EXTRA_INDEX_URL", "UV_PRERELEASE", "UV_RESOLUTION",
+    "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER", "UV_NO_BINARY",
+    "UV_NO_BUILD", "UV_TORCH_BACKEND", "UV_OFFLINE",
+)  # fmt: skip
 
 
 def lock_python(spec: Mapping[str, Any], work: Path) -> str:
@@ -49,7 +54,7 @@ def find_sdist(requirement: str, work: Path) -> tuple[str, str, str, str]:
     for package in lock.get("packages", []):
         sdist = package.get("sdist")
         if sdist:
-            return package["name"], package["version"], _filename(sdist), sdist["hashes"]["sha256"]
+            return package["name"], package["version"], _filename(sdist), _sha256(sdist)
     raise FetchError(f"{requirement} has no source distribution")
 
 
@@ -68,19 +73,23 @@ def resolve(spec: Mapping[str, Any], arch: str, work: Path) -> Iterator[tuple[st
             raise FetchError(
                 f"{package['name']} {package['version']} has no wheel for Python {spec['python']} on {arch}"
             )
-        yield f"{package['name']}=={package['version']}", _filename(wheel), wheel["hashes"]["sha256"]
+        yield f"{package['name']}=={package['version']}", _filename(wheel), _sha256(wheel)
 
 
 def best_wheel(wheels: Sequence[Mapping[str, Any]], tags: Mapping[str, int]) -> Mapping[str, Any] | None:
-    """The wheel whose tag comes first in ``tags`` (tag → rank)."""
-    from packaging.utils import parse_wheel_filename
+    """The wheel whose tag comes first in ``tags`` (tag → rank); of several such, the highest build."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     ranked = []
     for wheel in wheels:
-        ranks = [tags[str(tag)] for tag in parse_wheel_filename(_filename(wheel))[3] if str(tag) in tags]
+        try:
+            _, _, build, found = parse_wheel_filename(_filename(wheel))
+        except InvalidWheelFilename:
+            continue  # no installer would take it
+        ranks = [tags[str(tag)] for tag in found if str(tag) in tags]
         if ranks:
-            ranked.append((min(ranks), _filename(wheel), wheel))
-    return min(ranked, key=lambda one: one[:2])[2] if ranked else None
+            ranked.append((-min(ranks), build, _filename(wheel), wheel))
+    return max(ranked, key=lambda one: one[:3])[3] if ranked else None
 
 
 def fitting_tags(python: str, glibc: str, machine: str) -> dict[str, int]:
@@ -104,6 +113,13 @@ def _filename(file: Mapping[str, Any]) -> str:
     return str(name)
 
 
+def _sha256(file: Mapping[str, Any]) -> str:
+    sha256 = file.get("hashes", {}).get("sha256")
+    if not sha256:
+        raise FetchError(f"the index gives no sha256 of {_filename(file)}", hint="use an index that does")
+    return str(sha256)
+
+
 def _compile(requirements: Sequence[str], options: Sequence[str], work: Path) -> dict[str, Any]:
     """uv's resolution as a parsed pylock file."""
     work.mkdir(parents=True, exist_ok=True)
@@ -111,8 +127,8 @@ def _compile(requirements: Sequence[str], options: Sequence[str], work: Path) ->
     wanted.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     argv = [sys.executable, "-m", "uv", "pip", "compile", str(wanted), "--format", "pylock.toml", "--no-header"]
     env = {name: value for name, value in os.environ.items() if name not in CLEARED}
-    if "PIP_INDEX_URL" in env:
-        env.setdefault("UV_DEFAULT_INDEX", env["PIP_INDEX_URL"])
+    if index := configured(env):
+        env["UV_DEFAULT_INDEX"] = index  # uv does not read pip's configuration
     done = subprocess.run(
         [*argv, *options, "--quiet", "-o", str(out)], env=env, capture_output=True, text=True, check=False
     )

@@ -80,7 +80,7 @@ image_test(
     name="image_test",
     cmd="\n".join(
         [
-            "python -c 'import orjson; assert orjson.dumps({\"a\": 1}) == b\"{\\\"a\\\":1}\"'",
+            'python -c \'import orjson; assert orjson.dumps({"a": 1}) == b"{\\"a\\":1}"\'',
             "python -c 'import ctypes; ctypes.CDLL(\"libdav1d.so.7\").dav1d_version_api'",
             "nats-server --version",
             "uv --version",
