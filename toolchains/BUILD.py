@@ -113,6 +113,7 @@ debian_packages(
         "gcc",
         "gcc-aarch64-linux-gnu",
         "libc6-dev",
+        "libc6-dev:arm64",
         "libstd-rust-dev:arm64",
         "make",
         "python3-dev",
