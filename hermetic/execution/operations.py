@@ -39,7 +39,7 @@ OPERATIONS = {
     "index": Entry("1", "hermetic.oci.image:index"),
     "layer": Entry("1", "hermetic.oci.layer:layer", "hermetic.oci.compress:describe"),
     "merge": Entry("1", "hermetic.store.treeops:merge"),
-    "rootfs": Entry("1", "hermetic.fetch.deb_unpack:rootfs"),
+    "rootfs": Entry("2", "hermetic.fetch.deb_unpack:rootfs"),
     "subset": Entry("1", "hermetic.store.treeops:subset"),
     "unpack": Entry("1", "hermetic.fetch.archive:unpack"),
     "vendor_crates": Entry("1", "hermetic.fetch.cargo_vendor:vendor_crates"),
