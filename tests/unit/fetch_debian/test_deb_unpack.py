@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hermetic.errors import ActionError, ArchiveError, HbError, InternalError
 from hermetic.store.disk import DiskStore
 from hermetic.store.stage import DiskStage
-from hermetic.tree import Directory, File, Meta, Symlink
+from hermetic.tree import Directory, Meta, Symlink
 
 BASE = {"bin": "-> usr/bin", "lib": "-> usr/lib", "usr/bin": None, "usr/lib": None, "tmp": (0o1777, 0, 0)}
 
