@@ -10,9 +10,11 @@ done
 case $self in */*) root=$(cd "${self%/*}" && pwd -P) ;; *) root=$(pwd -P) ;; esac
 
 lock=$root/locks/requirements.txt
-venv=${HB_VENV:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hb/venv}
+# One environment per lock: a checkout with another lock does not take this one's away.
+sum=$(cksum <"$lock")
+venv=${HB_VENV:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hb/venv-${sum%% *}}
 
-if ! cmp -s "$lock" "$venv/lock.txt" 2>/dev/null; then
+if ! cmp -s "$lock" "$venv/lock.txt" 2>/dev/null || [ ! -x "$venv/bin/python" ]; then
   "$root/tools/environment" "$lock" "$venv"
 fi
 

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from hermetic.action import ActionGraph, TargetNode
 from hermetic.analysis.codec import made_in
 from hermetic.cli.session import Session, record
+from hermetic.cli.streams import say
 from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.outcome import GOOD, BuildResult, Outcome
 from hermetic.execution.publish import publish
 from hermetic.report.terminal import TerminalReporter
 from hermetic.store.operation import Resolved
+from hermetic.store.protocols import MissingBlob
 
 
 def build(found: Session, loaded: Loaded, command: Sequence[str]) -> int:
     """Build what was loaded; returns the exit code."""
     reporter = TerminalReporter()
     result = found.execute(loaded, reporter)
+    lines: list[dict[str, str]] = []
+    if not found.args.dry_run:
+        try:
+            lines = _published(found, loaded.graph, result)
+        except MissingBlob:  # a requested result was known, but is no longer all there
+            result = found.execute(loaded, reporter, _requested(loaded.graph))
+            lines = _published(found, loaded.graph, result)
     record(found, command, result)
-    lines = [] if found.args.dry_run else _published(found, loaded.graph, result)
     for done in result.failures:
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)
     for error in loaded.errors:
-        print(f"hb: {error}", file=sys.stderr)
+        say(f"hb: {error}")
     if found.args.dry_run:
         _print_plan(result)
     reporter.end(result)
@@ -52,19 +59,26 @@ def outcome_of(target: TargetNode, result: BuildResult) -> Outcome:
     return done.outcome if done else Outcome.HIT_LOCAL
 
 
+def _requested(graph: ActionGraph) -> set[str]:
+    """The actions whose outputs were asked for."""
+    refs = (ref for name in graph.requested for _, ref in graph.targets[name].outputs)
+    return {made.action for ref in refs if (made := made_in(ref))}
+
+
 def _published(found: Session, graph: ActionGraph, result: BuildResult) -> list[dict[str, str]]:
-    rows = []
+    """Deeper packages first, see ``publish``; the rows are in the order of the request."""
+    rows = {}
     sources = found.runner().sources
     made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
-    for target_id in graph.requested:
+    for target_id in sorted(graph.requested, key=lambda one: -graph.targets[one].label.count("/")):
         target = graph.targets[target_id]
         outcome = outcome_of(target, result)
         if outcome not in GOOD or not target.outputs:
             continue
         resolved: Resolved = sources.resolve(target.outputs[0][1], made)
         digest, path = publish(target, resolved, found.out, found.store, found.stage, found.derived)
-        rows.append({"label": target.label, "digest": digest, "path": str(path), "outcome": outcome.value})
-    return rows
+        rows[target_id] = {"label": target.label, "digest": digest, "path": str(path), "outcome": outcome.value}
+    return [rows[one] for one in graph.requested if one in rows]
 
 
 def _print(rows: Sequence[dict[str, str]], result: BuildResult, as_json: bool) -> None:
@@ -84,7 +98,7 @@ def _print_plan(result: BuildResult) -> None:
     for done in sorted(result.finished.values(), key=lambda one: one.action.id):
         if done.outcome is Outcome.SKIPPED:
             when = "would run" if done.key else "unknown until its inputs are built"
-            print(f"{when:34}  {done.action.label} {done.action.mnemonic}", file=sys.stderr)
+            say(f"{when:34}  {done.action.label} {done.action.mnemonic}")
 
 
 def _keep_report(error: BaseException) -> None:

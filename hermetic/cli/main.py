@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from hermetic.cli.streams import abandon, finish, open_missing, say
+
 VERBS = {
     "build": "build targets and show them under hb-out/",
     "test": "build and run tests",
@@ -25,6 +27,7 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    open_missing()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("--version", "version"):
         from hermetic import __version__
@@ -47,15 +50,15 @@ def run(verb: str, words: Sequence[str]) -> int:
 
         module = importlib.import_module(f"hermetic.cli.verbs.{verb}")
         code: int = module.main(words)
-        return code
+        return code if finish() else 1
     except HbError as error:
-        print(f"hb: {error}", file=sys.stderr)
+        say(f"hb: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("hb: interrupted", file=sys.stderr)
+        say("hb: interrupted")
         return 8
     except BrokenPipeError:
-        sys.stderr.close()
+        abandon(1)
         return 1
     except Exception as error:
         return defect(error)
@@ -69,10 +72,10 @@ def defect(error: Exception) -> int:
 
     text = "".join(traceback.format_exception(error))
     if os.environ.get("HB_DEBUG"):
-        print(text, file=sys.stderr)
+        say(text)
     with tempfile.NamedTemporaryFile("w", prefix="hb-defect-", suffix=".txt", delete=False) as report:
         report.write(text)
-    print(f"hb: internal error: {type(error).__name__}: {error}\n  → the report is {report.name}", file=sys.stderr)
+    say(f"hb: internal error: {type(error).__name__}: {error}\n  → the report is {report.name}")
     return 37
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import NoReturn
 
 from hermetic.errors import CommandLineError, did_you_mean
@@ -19,6 +20,15 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """``-//pkg:x`` and ``-:x`` take targets away; argparse must not read them as options."""
+        mark = "\0"
+        args = self.parse_args([mark + word if word.startswith(("-//", "-:")) else word for word in words])
+        for name, value in vars(args).items():
+            if isinstance(value, list):
+                setattr(args, name, [one.removeprefix(mark) for one in value])
+        return args
 
     def error(self, message: str) -> NoReturn:
         hint = f"see {self.prog} --help"

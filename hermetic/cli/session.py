@@ -10,12 +10,13 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hermetic.cli import workspace
+from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError, FetchError
 from hermetic.execution.executor import Executor, Options
@@ -28,7 +29,7 @@ from hermetic.sandbox.namespace import NamespaceSandbox
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
 from hermetic.store.operation import Resolved
-from hermetic.store.stage import DiskStage, remove_tree
+from hermetic.store.stage import DiskStage
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Session:
 
     @property
     def out(self) -> Path:
-        return self.workspace.root / "hb-out"
+        """hb-out/ in the workspace, or below the store when the workspace is read-only."""
+        if os.access(self.workspace.root, os.W_OK):
+            return self.workspace.root / "hb-out"
+        return _state(self.workspace, self.store) / "hb-out"
 
     @property
     def jobs(self) -> int:
@@ -75,16 +79,15 @@ class Session:
             keep=getattr(self.args, "sandbox_debug", False),
         )
 
-    def execute(self, loaded: Loaded, reporter: Reporter, *, fetch_only: bool = False) -> BuildResult:
+    def execute(self, loaded: Loaded, reporter: Reporter, again: Iterable[str] = ()) -> BuildResult:
         args = self.args
         options = Options(
             jobs=self.jobs,
             keep_going=getattr(args, "keep_going", False),
             dry_run=getattr(args, "dry_run", False),
-            fetch_only=fetch_only,
         )
         executor = Executor(loaded.graph, self.runner(), self.fetch, reporter, options)
-        return executor.run(build_id())
+        return executor.run(build_id(), again)
 
     def fetch(self, operation: str, requests: Sequence[FetchRequest], work: Path) -> Sequence[Resolved | FetchError]:
         from hermetic.fetch import dispatch
@@ -104,15 +107,12 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
     """A session for parsed options; cleans up its scratch folder at the end."""
     found = workspace.find(Path.cwd(), args.config, args.set)
     store = DiskStore(found.store_path(args.store))
-    scratch = store.root / "work" / f"{os.getpid()}"
-    scratch.mkdir(parents=True, exist_ok=True)
-    states = FileStates(index_path(found, store))
+    states = FileStates(_state(found, store) / "files.db")
     try:
-        yield Session(found, store, DiskStage(store), states, args, scratch, threading.Event())
+        with scratch_folder(store.root, keep=getattr(args, "sandbox_debug", False)) as scratch:
+            yield Session(found, store, DiskStage(store), states, args, scratch, threading.Event())
     finally:
         states.close()
-        if not getattr(args, "sandbox_debug", False):
-            remove_tree(scratch)
 
 
 def frontend(found: Workspace) -> Frontend:
@@ -128,13 +128,13 @@ def frontend(found: Workspace) -> Frontend:
     )
 
 
-def index_path(found: Workspace, store: DiskStore) -> Path:
-    """The file-state index lies in the workspace, or in the store when the workspace is read-only."""
+def _state(found: Workspace, store: DiskStore) -> Path:
+    """What belongs to a workspace lies in it, or in the store when the workspace is read-only."""
     if os.access(found.root, os.W_OK):
-        return found.state / "files.db"
+        return found.state
     import hashlib
 
-    return store.root / "workspaces" / hashlib.sha256(str(found.root).encode()).hexdigest()[:16] / "files.db"
+    return store.root / "workspaces" / hashlib.sha256(str(found.root).encode()).hexdigest()[:16]
 
 
 def speed(jobs: int) -> tuple[tuple[str, str], ...]:

@@ -92,7 +92,17 @@ def _checked(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
         wanted = OPTIONS[name][0]
         if type(value) is not wanted:
             raise BuildFileError(f"option {name!r} in [tool.hb] is a {wanted.__name__}, not {value!r}", location=where)
-    return {name: table.get(name, default) for name, (_, default, _) in OPTIONS.items()}
+    options = {name: table.get(name, default) for name, (_, default, _) in OPTIONS.items()}
+    for title, values in {"settings": options["settings"], **_titled(options["config"])}.items():
+        plain = isinstance(values, dict) and all(isinstance(one, str | bool | int) for one in values.values())
+        if not plain:
+            hint = 'write NAME = "VALUE", one per line'
+            raise BuildFileError(f"[tool.hb.{title}] is a table of settings, not {values!r}", location=where, hint=hint)
+    return options
+
+
+def _titled(configs: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"config.{name}": values for name, values in configs.items()}
 
 
 def _settings(options: Mapping[str, Any], config: Sequence[str], sets: Sequence[str]) -> dict[str, Setting]:

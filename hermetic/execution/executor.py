@@ -13,7 +13,7 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,10 +23,11 @@ from hermetic.action import Action, ActionGraph, Kind, Mode, Ref
 from hermetic.analysis.codec import made_in
 from hermetic.digest import Digest
 from hermetic.errors import ActionError, FetchError, HbError, InternalError
+from hermetic.execution.interrupt import impatient
 from hermetic.execution.keys import Keyed, key_of
 from hermetic.execution.operations import operation
 from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
-from hermetic.execution.runner import Runner, outputs_of
+from hermetic.execution.runner import Runner, outputs_of, result_message
 from hermetic.fetch.spec import FetchRequest
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
@@ -41,7 +42,6 @@ class Options:
     jobs: int
     keep_going: bool = False
     dry_run: bool = False
-    fetch_only: bool = False
 
 
 @dataclass
@@ -72,10 +72,12 @@ class Executor:
         self._flight: dict[Digest, Future[Finished]] = {}
         self._lock = threading.Lock()
 
-    def run(self, build_id: str) -> BuildResult:
-        """Build every output of the requested targets."""
+    def run(self, build_id: str, again: Iterable[str] = ()) -> BuildResult:
+        """Build every output of the requested targets. ``again``: actions whose stored results are
+        known to be incomplete."""
         started = time.monotonic()
         state = self._plan()
+        state.again.update(again)
         self.reporter.planned(len(state.waiting))
         interrupted = False
         with ThreadPoolExecutor(self.options.jobs) as pool, ThreadPoolExecutor(1) as fetchers:
@@ -84,7 +86,10 @@ class Executor:
             except KeyboardInterrupt:
                 interrupted = True
                 self.runner.cancel.set()  # type: ignore[attr-defined]
-                pool.shutdown(wait=True, cancel_futures=True)
+                self.reporter.note("interrupted: ending what runs; once more ends hb at once")
+                with impatient():
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    fetchers.shutdown(wait=True, cancel_futures=True)
         self._skip_the_rest(state)
         return BuildResult(build_id, state.finished, time.monotonic() - started, interrupted)
 
@@ -166,12 +171,13 @@ class Executor:
         self.reporter.finished(done)
         if done.outcome not in GOOD:
             self._cascade(state, action_id)
-            state.stopping = state.stopping or not self.options.keep_going
+            if done.error is not None:
+                state.stopping = state.stopping or not self.options.keep_going
             return
         for name, resolved in done.outputs.items():
             state.made[action_id, name] = resolved
         for user in state.users.get(action_id, ()):
-            if user in state.waiting and user not in state.finished:
+            if action_id in state.waiting[user] and user not in state.finished:
                 state.waiting[user].discard(action_id)
                 if not state.waiting[user]:
                     self._enqueue(state, user)
@@ -194,23 +200,22 @@ class Executor:
 
     def _rewind(self, state: _State, action: Action) -> bool:
         """Make the producers of an action's lost inputs run again, and the action after them."""
-        lost = set()
-        for one in action.inputs:
-            made = made_in(one.ref)
-            if made and made.action not in state.again:
-                resolved = state.made.get((made.action, made.output))
-                if resolved is None or not self.complete(resolved):
-                    lost.add(made.action)
-        if not lost and action.id in state.retried:
-            return False
-        state.retried.add(action.id)
-        state.waiting[action.id] = set(lost)
+        lost, coming = set(), set()
+        for made in filter(None, (made_in(one.ref) for one in action.inputs)):
+            if made.action not in state.finished:
+                coming.add(made.action)  # another user of it was here first
+            elif made.action not in state.again and not self.complete(state.made[made.action, made.output]):
+                lost.add(made.action)
+        if not lost and not coming:
+            if action.id in state.retried:
+                return False
+            state.retried.add(action.id)
+            self._enqueue(state, action.id)
+        state.waiting[action.id] = lost | coming
         for action_id in lost:
             state.again.add(action_id)
-            state.finished.pop(action_id, None)
+            del state.finished[action_id]
             self._enqueue(state, action_id)
-        if not lost:
-            self._enqueue(state, action.id)
         return True
 
     def complete(self, resolved: Resolved) -> bool:
@@ -229,8 +234,6 @@ class Executor:
     # --- workers ----------------------------------------------------------------------------------
 
     def _one(self, action: Action, state: _State) -> list[Finished]:
-        if self.options.fetch_only and action.mode is Mode.COMMAND:
-            return [Finished(action, Outcome.SKIPPED)]
         keyed = self._key(action, state.made)
         if action.id not in state.again:
             hit = self.lookup(action, keyed)
@@ -239,13 +242,13 @@ class Executor:
         if self.options.dry_run:
             return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash)]
         with self._lock:
-            future = self._flight.get(keyed.key)
-            mine = future is None
-            if future is None:
+            twin = None if action.id in state.again else self._flight.get(keyed.key)
+            if twin is None:
                 future = self._flight[keyed.key] = Future()
-        if not mine:
-            return [replace(future.result(), action=action)]
+        if twin is not None:
+            return [_as_twin(action, twin.result())]
         self.reporter.started(action)
+        done: Finished | None = None
         try:
             done = self.runner.run(action, keyed)
             future.set_result(done)
@@ -253,8 +256,10 @@ class Executor:
             future.set_exception(error)
             raise
         finally:
-            with self._lock:
-                self._flight.pop(keyed.key, None)
+            # A good result stays known: an equal action may have looked into the cache before it was there.
+            if done is None or done.outcome not in GOOD:
+                with self._lock:
+                    self._flight.pop(keyed.key, None)
         return [done]
 
     def _key(self, action: Action, made: Mapping[tuple[str, str], Resolved]) -> Keyed:
@@ -281,7 +286,7 @@ class Executor:
         left: list[tuple[Action, Keyed]] = []
         for action in actions:
             keyed = self._key(action, {})
-            hit = self._pinned(action, keyed) or self.lookup(action, keyed)
+            hit = self.lookup(action, keyed) or self._pinned(action, keyed)
             if hit is not None:
                 done[action.id] = hit
             elif self.options.dry_run:
@@ -295,14 +300,22 @@ class Executor:
     def _pinned(self, action: Action, keyed: Keyed) -> Finished | None:
         pin = json.loads(action.argv[1]).get("sha256")
         digest = self.runner.store.find_sha256(pin) if isinstance(pin, str) else None
-        if digest is None:
+        if digest is None or not self._sound(digest):
             return None
         outputs = {output.name: Resolved(Kind.BLOB, digest) for output in action.outputs}
+        if not self.options.dry_run:
+            self.runner.cache.put_result(keyed.key, result_message(action, outputs, keyed))
         return Finished(action, Outcome.HIT_LOCAL, outputs, keyed.key.hash)
 
-    def _fetched(self, left: Sequence[tuple[Action, Keyed]]) -> dict[str, Finished]:
-        from hermetic.execution.runner import result_message
+    def _sound(self, digest: Digest) -> bool:
+        """A pin says no size, so a torn blob shows only in its bytes. Looked at once: then it has a result."""
+        try:
+            with self.runner.store.open(digest) as stream:
+                return Digest.of_file(stream) == digest
+        except MissingBlob:
+            return False
 
+    def _fetched(self, left: Sequence[tuple[Action, Keyed]]) -> dict[str, Finished]:
         for action, _ in left:
             self.reporter.started(action)
         started = time.monotonic()
@@ -328,3 +341,9 @@ class Executor:
 
 def _failed(action: Action, error: HbError, wall: float = 0.0) -> Finished:
     return Finished(action, Outcome.FAILED, wall=wall, error=error.at(action.location, action.label))
+
+
+def _as_twin(action: Action, done: Finished) -> Finished:
+    """What an equal action's end means for this one: it did not run itself."""
+    outcome = Outcome.HIT_LOCAL if done.outcome in GOOD else done.outcome
+    return replace(done, action=action, outcome=outcome, wall=0.0)

@@ -11,17 +11,18 @@ from pathlib import Path
 
 from hermetic.action import Kind, TargetNode
 from hermetic.errors import ActionError
+from hermetic.label import Label
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import BlobStore, Stage
+from hermetic.store.stage import remove_tree
 
 
 def publish(
     target: TargetNode, resolved: Resolved, out: Path, store: BlobStore, stage: Stage, derived: Path
 ) -> tuple[str, Path]:
     """Show a target's first output below ``out``; returns (digest to print, path)."""
-    package, _, name = target.label.removeprefix("//").partition(":")
-    place = out / package / name
-    place.parent.mkdir(parents=True, exist_ok=True)
+    label = Label.parse(target.label)  # checked again: the parent trusts nothing that ran BUILD files
+    place = _place(out, label.package, label.name)
     if target.layout in ("image", "index"):
         from hermetic.oci.layout import manifest_digest, write_layout
 
@@ -37,6 +38,28 @@ def publish(
     return f"sha256:{resolved.digest.hash}", place
 
 
+def _place(out: Path, package: str, name: str) -> Path:
+    """Where a target is shown. A folder on the way that was another target's result gives way, and a
+    target whose place is a package's folder gets a name no label has: //a:b and //a/b:c can both be
+    shown when the deeper package is shown first."""
+    place = out / package / name
+    for folder in place.relative_to(out).parents:
+        if folder != Path("."):
+            _clear(out / folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir() and not place.is_symlink() and not (place / "oci-layout").exists():
+        return place.with_name(f":{place.name}")
+    return place
+
+
+def _clear(folder: Path) -> None:
+    """Nothing is ever written through a link: it leads into the store."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif (folder / "oci-layout").exists():
+        remove_tree(folder)
+
+
 def _make_room(place: Path, *, folder: bool) -> None:
     """Remove what hb left at ``place`` before; refuse to remove anything else."""
     if place.is_symlink():
@@ -44,8 +67,6 @@ def _make_room(place: Path, *, folder: bool) -> None:
             place.unlink()
     elif place.is_dir() and not folder:
         if (place / "oci-layout").exists():
-            from hermetic.store.stage import remove_tree
-
             remove_tree(place)
         else:
             raise ActionError(f"{place} is a folder hb did not make", hint="move it away")

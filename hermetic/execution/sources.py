@@ -17,12 +17,14 @@ from hermetic.tree import File, Meta, Subdir, Symlink
 
 
 class Sources:
-    """Resolves every kind of reference. Contents of workspace files enter the store on first sight."""
+    """Resolves every kind of reference. Contents of workspace files enter the store on first sight,
+    and stay what they were then: a build sees one state of each file. Thread-safe."""
 
     def __init__(self, workspace: Path, store: BlobStore, states: FileStates) -> None:
         self._workspace = workspace
         self._store = store
         self._states = states
+        self._seen: dict[str, File] = {}
 
     def resolve(self, ref: Ref, made: Mapping[tuple[str, str], Resolved]) -> Resolved:
         if isinstance(ref, Made):
@@ -37,29 +39,43 @@ class Sources:
         return self._inside(ref, made[ref.tree.action, ref.tree.output])
 
     def unchanged(self, action: Action) -> str | None:
-        """The workspace file among an action's inputs that differs from what was stored, or None."""
+        """The workspace file among an action's inputs that is not what this build saw first, or None."""
         for one in action.inputs:
             paths = [one.ref.path] if isinstance(one.ref, SourceFile) else []
             if isinstance(one.ref, SourceTree):
                 paths = [f"{one.ref.base}/{name}".lstrip("/") for name in one.ref.files]
             for path in paths:
-                place = self._workspace / path
-                if not place.exists() or not self._store.has(self._states.digest(place)):
+                seen = self._seen.get(path)
+                if seen is not None and self._look(path) != seen:
                     return path
         return None
 
     def _file(self, path: str) -> File:
+        node = self._seen.get(path)
+        if node is not None and self._store.has(node.digest):
+            return node
         place = self._workspace / path
         try:
-            found = place.stat()
-            digest = self._states.digest(place)
+            node = self._node(place)
         except FileNotFoundError:
             raise ActionError(f"the source file {path} does not exist") from None
         except IsADirectoryError:
             raise ActionError(f"{path} is a directory", hint="use glob() to name the files in it") from None
-        if not self._store.has(digest) and self._store.put_file(place) != digest:
+        except PermissionError:
+            raise ActionError(f"the source file {path} may not be read", hint=f"run: chmod +r {place}") from None
+        if not self._store.has(node.digest) and self._store.put_file(place) != node.digest:
             raise ActionError(f"{path} changed while it was read", hint="build again")
-        return File(digest, bool(found.st_mode & 0o100))
+        return self._seen.setdefault(path, node)
+
+    def _look(self, path: str) -> File | None:
+        """The file as it is now, or None when it is gone."""
+        try:
+            return self._node(self._workspace / path)
+        except OSError:
+            return None
+
+    def _node(self, place: Path) -> File:
+        return File(self._states.digest(place), bool(place.stat().st_mode & 0o100))
 
     def _tree(self, ref: SourceTree) -> Resolved:
         nodes: dict[str, File | Symlink | Meta] = {}

@@ -31,10 +31,13 @@ class TerminalReporter:
         self._total = self._done = self._hits = 0
         self._drawn = 0
         self._last = 0.0
+        self._ended = threading.Event()
 
     def planned(self, total: int) -> None:
         with self._lock:
             self._total = total
+        if self._live:
+            threading.Thread(target=self._tick, daemon=True).start()
 
     def started(self, action: Action) -> None:
         with self._lock:
@@ -61,6 +64,7 @@ class TerminalReporter:
 
     def end(self, result: BuildResult) -> None:
         """The summary line."""
+        self._ended.set()
         with self._lock:
             self._erase()
             counts = ", ".join(f"{word} {count}" for word, count in result.counts().items()) or "nothing to do"
@@ -68,6 +72,12 @@ class TerminalReporter:
                 self._write(f"{one.outcome.value:9} {one.action.label} ({one.error.location if one.error else ''})\n")
             word = "interrupted" if result.interrupted else "failed" if result.failures else "done"
             self._write(f"{word}: {counts} · {result.wall:.1f} s\n")
+
+    def _tick(self) -> None:
+        """Elapsed times go on while nothing happens."""
+        while not self._ended.wait(0.5):
+            with self._lock:
+                self._draw()
 
     def _paint(self, outcome: Outcome) -> str:
         text = f"{outcome.value:9}"
@@ -82,12 +92,12 @@ class TerminalReporter:
 
     def _draw(self) -> None:
         now = time.monotonic()
-        if not self._live or now - self._last < 0.05:
+        if not self._live or self._ended.is_set() or now - self._last < 0.05:
             return
         self._last = now
         self._erase()
         width = shutil.get_terminal_size((80, 24)).columns
-        waiting = self._total - self._done - len(self._running)
+        waiting = max(self._total - self._done - len(self._running), 0)
         lines = [f"[{self._done}/{self._total}] {len(self._running)} running, {self._hits} cached, {waiting} to go"]
         oldest = sorted(self._running.values(), key=lambda one: one[1])
         for action, since in oldest[:SHOWN]:

@@ -21,10 +21,12 @@ TICK_NS = 20_000_000  # two ticks of the coarsest kernel clock in use (100 Hz)
 
 
 class FileStates:
-    """Digests of files by absolute path. Thread-safe; ``close`` commits."""
+    """Digests of files by absolute path. Thread-safe; ``close`` writes the index, in one short transaction:
+    hb processes in one workspace never wait for each other's builds."""
 
     def __init__(self, database: Path) -> None:
         self._lock = threading.Lock()
+        self._fresh: dict[str, tuple[bytes, str, int]] = {}  # not in the database yet
         database.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = _connect(database)
@@ -41,13 +43,20 @@ class FileStates:
 
     def close(self) -> None:
         with self._lock:
-            self._db.commit()
+            try:
+                with self._db:
+                    rows = [(path, *values) for path, values in self._fresh.items()]
+                    self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+            except sqlite3.OperationalError:
+                pass  # another process writes, or the disk is full: the next build looks again
             self._db.close()
 
     def _one(self, path: str) -> Digest:
         state = _fingerprint(os.stat(path))
         with self._lock:
-            row = self._db.execute("SELECT state, hash, size FROM files WHERE path = ?", (path,)).fetchone()
+            row = self._fresh.get(path)
+            if row is None:
+                row = self._db.execute("SELECT state, hash, size FROM files WHERE path = ?", (path,)).fetchone()
         if row is not None and row[0] == state:
             return Digest(row[1], row[2])
         with open(path, "rb") as stream:
@@ -57,8 +66,7 @@ class FileStates:
         settled = time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > TICK_NS
         if settled and _fingerprint(before) == _fingerprint(after):
             with self._lock:
-                values = (path, _fingerprint(after), digest.hash, digest.size)
-                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
+                self._fresh[path] = (_fingerprint(after), digest.hash, digest.size)
         return digest
 
 

@@ -11,15 +11,10 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("build", "Build targets and show them under hb-out/.", "hb build //runtime:none-cu13-amd64")
     parser.add_argument("pattern", nargs="+", help="labels and patterns: //pkg:name, //pkg:all, //pkg/..., -//pkg:x")
     add_build(parser)
-    args = parser.parse_args(_protect(words))
+    args = parser.parse(words)
     from hermetic.cli.building import build
     from hermetic.cli.session import session
 
     with session(args) as found:
-        loaded = found.load([one.removeprefix("\0") for one in args.pattern], keep_going=args.keep_going)
+        loaded = found.load(args.pattern, keep_going=args.keep_going)
         return build(found, loaded, ["build", *words])
-
-
-def _protect(words: Sequence[str]) -> list[str]:
-    """``-//pkg:x`` takes a target away; argparse must not read it as an option."""
-    return [f"\0{word}" if word.startswith("-//") else word for word in words]

@@ -11,7 +11,7 @@ from hermetic.cli.options import Parser
 
 def main(words: Sequence[str]) -> int:
     parser = Parser("clean", "Remove hb-out/ and this workspace's .hb/ folder. The store stays.", "hb clean")
-    parser.parse_args(words)
+    parser.parse(words)
     from hermetic.cli import workspace
     from hermetic.store.stage import remove_tree
 

@@ -11,7 +11,7 @@ from hermetic.cli.options import Parser, add_common
 def main(words: Sequence[str]) -> int:
     parser = Parser("config", "Show the settings in force and where each came from.", "hb config --config ngc")
     add_common(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     from hermetic.cli import workspace
     from hermetic.cli.session import frontend
 

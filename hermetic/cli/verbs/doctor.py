@@ -8,7 +8,7 @@ from hermetic.cli.options import Parser
 
 
 def main(words: Sequence[str]) -> int:
-    Parser("doctor", "Say what this machine allows, and how to mend what it does not.", "hb doctor").parse_args(words)
+    Parser("doctor", "Say what this machine allows, and how to mend what it does not.", "hb doctor").parse(words)
     from hermetic.sandbox.probe import findings
 
     bad = 0

@@ -11,7 +11,7 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("fetch", "Fetch everything targets need into the store, and run no command.", "hb fetch //...")
     parser.add_argument("pattern", nargs="+", help="labels and patterns")
     add_build(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     from hermetic.action import ActionGraph, Mode, TargetNode
     from hermetic.cli.building import exit_code
     from hermetic.cli.session import session

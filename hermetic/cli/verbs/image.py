@@ -18,7 +18,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--output", "-o", metavar="FILE", help="where the tar goes")
     parser.add_argument("--tag", help="the name docker gives the image")
     add_build(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     if args.what == "tar" and not args.output:
         raise CommandLineError("hb image tar needs --output FILE")
     from hermetic.cli.building import build

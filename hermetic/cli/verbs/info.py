@@ -12,7 +12,7 @@ from hermetic.cli.options import Parser, add_common
 def main(words: Sequence[str]) -> int:
     parser = Parser("info", "Show where things are.", "hb info")
     add_common(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     from hermetic import __version__
     from hermetic.cli import workspace
 

@@ -17,7 +17,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("pattern", nargs="*", default=["//..."], help="labels and patterns (default //...)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a lock is stale")
     add_common(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     from hermetic.cli import workspace
     from hermetic.cli.session import frontend
     from hermetic.label import Label

@@ -17,7 +17,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("id", nargs="?", help="a build; the last one when --action is given without it")
     parser.add_argument("--action", metavar="LABEL", help="print what this target's actions printed")
     add_common(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     from hermetic.cli import workspace
     from hermetic.store.disk import DiskStore
 

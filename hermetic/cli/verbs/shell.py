@@ -17,7 +17,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("command", nargs="*", help="run this instead of a shell (after --)")
     parser.add_argument("--mnemonic", help="which of the target's commands, when it has several")
     add_build(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     from hermetic.cli.session import session
     from hermetic.sandbox.shell import interactive
     from hermetic.store.stage import remove_tree

@@ -17,13 +17,13 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("test", "Build and run tests. A pass is cached by everything it can see.", "hb test //runtime:all")
     parser.add_argument("pattern", nargs="+", help="labels and patterns; targets that are no tests are left out")
     add_build(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     from hermetic.cli.building import build
     from hermetic.cli.session import session
 
     with session(args) as found:
         loaded = found.load(args.pattern, tests_only=True, keep_going=args.keep_going)
-        if not loaded.graph.requested:
+        if not loaded.graph.requested and not loaded.errors:
             raise NoTests(f"no tests in {' '.join(args.pattern)}", hint="hb build builds targets that are no tests")
         code = build(found, loaded, ["test", *words])
         print(

@@ -18,7 +18,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("dir", metavar="DIR", help="the folder; what it has already is kept")
     parser.add_argument("pattern", nargs="+", help="labels and patterns")
     add_build(parser)
-    args = parser.parse_args(words)
+    args = parser.parse(words)
     folder, args.vendor = Path(args.dir).absolute(), None
     from hermetic.action import Mode
     from hermetic.cli.session import session
