@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hermetic.api import Context, Default, Input, Kind, Provider, Ref, Rule, SourceFile, Src, declare
+from hermetic.api import Context, Default, FetchError, Input, Kind, Provider, Ref, Rule, SourceFile, Src, declare
 from rules.basic import patched, source_tree
 from rules.providers import Blob, Files, Part, Source
 
@@ -71,6 +71,11 @@ class GitSource(Rule):
     patch_strip: int = 1
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
+        if not self.commit:
+            raise FetchError(
+                f"{ctx.label} names no commit",
+                hint=f"write the full commit id of the release you want from {self.urls[0]} into it",
+            )
         params = {"commit": self.commit, "submodules": self.submodules}
         made = ctx.fetch("git", params, outputs={"out": Kind.TREE}, unkeyed={"urls": self.urls})
         source = Source(made["out"])

@@ -1,10 +1,9 @@
 """Native libraries, each from its own source, each its own target, with its true dependencies."""
 
-from container.versions import licence, version
-from rules.basic import filegroup, genrule, patch, tree
+from container.versions import NIXL_COMMIT, licence, version
 from rules.debian import debian_source
-from rules.image import layer
-from rules.native import autotools, meson
+from rules.fetch import git_source
+from rules.native import autotools, make, meson
 
 package(default_visibility=["//visibility:public"])
 
@@ -146,4 +145,48 @@ autotools(
     licence=licence("ffmpeg"),
     prefix="/usr/local",
     version=version("ffmpeg"),
+)
+
+# distro=ngc. No package archive has gdrcopy, so it needs a commit id from someone who can reach its
+# repository; until then it fails with a message that says so. Wildcards leave these targets out.
+git_source(
+    name="gdrcopy_src",
+    commit="",
+    tags=["manual"],
+    urls=["https://github.com/NVIDIA/gdrcopy.git"],
+)
+
+make(
+    name="gdrcopy",
+    src=":gdrcopy_src",
+    deps=["//toolchains:cuda13"],
+    flags=["CUDA=/usr/local/cuda", "lib"],
+    install_target="lib_install",
+    licence=licence("gdrcopy"),
+    prefix="/usr/local",
+    tags=["manual"],
+)
+
+git_source(
+    name="nixl_src",
+    commit=NIXL_COMMIT,
+    tags=["manual"],
+    urls=["https://github.com/ai-dynamo/nixl.git"],
+)
+
+# Plugins are named: by default NIXL builds whatever it happens to find.
+meson(
+    name="nixl",
+    src=":nixl_src",
+    deps=[":gdrcopy", ":hwloc", ":libfabric", ":ucx", "//toolchains:cuda13"],
+    flags=[
+        "-Dcudapath_inc=/usr/local/cuda/include",
+        "-Dcudapath_lib=/usr/local/cuda/lib64",
+        "-Denable_plugins=UCX,LIBFABRIC,POSIX",
+        "-Dlibfabric_path=/usr/local/libfabric",
+        "-Ducx_path=/usr/local/ucx",
+    ],
+    licence=licence("nixl"),
+    prefix="/opt/nvidia/nvda_nixl",
+    tags=["manual"],
 )
