@@ -1,7 +1,8 @@
 """Resolving Debian packages and sources into locks, with apt itself as the resolver.
 
-apt runs with a state of its own in a scratch folder: the machine's installed packages play no part.
-It verifies the archive's signatures; the SHA-256 sums it then prints go into the lock.
+apt runs with a state of its own in a scratch folder: the machine's installed packages play no part, nor
+do its hooks, pins and preferences. It verifies the archive's signature; the SHA-256 sums it then prints go into
+the lock. Proxies, credentials and whether an archive may be old (a snapshot) are as in the user's apt.
 """
 
 from __future__ import annotations
@@ -9,24 +10,36 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from hermetic.errors import FetchError
 from hermetic.fetch import lockfile
-from hermetic.fetch.debian import Mirror, mirrors
+from hermetic.fetch.debian import KEYRING, SOURCES, Mirror, mirrors
 
 _URI = re.compile(r"^'([^']+)' (\S+) ([0-9]+) (?:SHA256:([0-9a-f]{64})|MD5Sum:[0-9a-f]+)?")
+_UPSTREAM = re.compile(r"\.orig\.tar\.[a-z0-9]+")
+_NATIVE = re.compile(r"[^_]+_[^_-]+\.tar\.[a-z0-9]+")  # a package without a Debian revision is its own upstream
+
+# What a user's apt.conf may hold and what would change a lock, weaken it, or run commands.
+_OWN = """
+#clear APT::Update; #clear DPkg; #clear APT::Default-Release; #clear Acquire::IndexTargets::deb::Translations;
+#clear Acquire::IndexTargets::deb::DEP-11; #clear Acquire::IndexTargets::deb::DEP-11-icons;
+APT::Install-Recommends "false"; APT::Install-Suggests "false"; APT::Sandbox::User ""; APT::Get::Download-Only "false";
+APT::Get::AllowUnauthenticated "false"; Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false"; Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::Languages "none"; Acquire::Retries "3";
+"""
 
 
-def lock_debian(spec: Mapping[str, Any], work: Path) -> str:
+def lock_debian(spec: Mapping[str, Any], work: Path, etc: Path = SOURCES) -> str:
     """The lock of a set of packages: ``name version arch sha256 size pool-path roots``, where roots
     are the architectures whose installation has the package."""
     found: dict[tuple[str, ...], set[str]] = {}
     for arch in spec["arches"]:
-        apt = Apt(work / arch, arch, _foreign(spec["packages"], arch), spec["suites"])
+        apt = Apt(work / arch, arch, _foreign(spec["packages"], arch), spec["suites"], etc=etc)
         wanted = [*(apt.essential() if spec["essential"] else []), *spec["packages"]]
         for row in apt.install(wanted, closed=spec["closed"]):
             found.setdefault(row, set()).add(arch)
@@ -34,11 +47,10 @@ def lock_debian(spec: Mapping[str, Any], work: Path) -> str:
     return lockfile.write("debian", spec, lines)
 
 
-def lock_debian_source(spec: Mapping[str, Any], work: Path) -> str:
+def lock_debian_source(spec: Mapping[str, Any], work: Path, etc: Path = SOURCES) -> str:
     """The lock of a source package's upstream archive: ``package version file sha256 size pool-path``."""
-    apt = Apt(work / "source", "amd64", [], [spec["suite"]], sources=True)
-    name, version, file, sha256, size, path = apt.source(spec["package"])
-    return lockfile.write("debian_source", spec, [" ".join([name, version, file, sha256, size, path])])
+    apt = Apt(work / "source", "amd64", [], [spec["suite"]], sources=True, etc=etc)
+    return lockfile.write("debian_source", spec, [" ".join(apt.source(spec["package"]))])
 
 
 def _foreign(packages: Sequence[str], arch: str) -> list[str]:
@@ -49,41 +61,51 @@ class Apt:
     """apt with its own state below ``work``, for one native architecture and some suites."""
 
     def __init__(
-        self, work: Path, arch: str, foreign: Sequence[str], suites: Sequence[str], *, sources: bool = False
+        self,
+        work: Path,
+        arch: str,
+        foreign: Sequence[str],
+        suites: Sequence[str],
+        *,
+        sources: bool = False,
+        etc: Path = SOURCES,
     ) -> None:
-        self.mirror: Mirror = mirrors()[0]
+        self.arch = arch
+        self.bases: list[str] = []
         for folder in ("lists/partial", "archives/partial", "parts"):
             (work / folder).mkdir(parents=True, exist_ok=True)
         (work / "status").touch()
-        self.arch = arch
-        kinds = ["deb-src"] if sources else ["deb"]
-        lines = [
-            f"{kind} [signed-by={self.mirror.keyring}] {self.mirror.uri} {s} main" for s in suites for kind in kinds
-        ]
-        (work / "sources.list").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        known = mirrors(etc)
+        stanzas = [self._stanza(_mirror_of(suite, known, etc), suite, sources) for suite in suites]
+        (work / "hb.sources").write_text("\n".join(stanzas), encoding="utf-8")
         arches = " ".join(f'"{one}";' for one in (arch, *foreign))
         config = (
-            f'Dir::Etc::sourcelist "{work}/sources.list"; Dir::Etc::sourceparts "{work}/parts";\n'
+            f'{_OWN}Dir::Etc::sourcelist "{work}/hb.sources"; Dir::Etc::sourceparts "{work}/parts";\n'
             f'Dir::Etc::preferences "/dev/null"; Dir::Etc::preferencesparts "{work}/parts";\n'
-            f'Dir::State "{work}"; Dir::State::status "{work}/status"; Dir::Cache "{work}";\n'
-            f'APT::Architecture "{arch}"; APT::Architectures {{ {arches} }};\n'
-            'APT::Install-Recommends "false"; APT::Sandbox::User ""; Acquire::Languages "none";\n'
-            # an old state of the archive would be a silent downgrade
-            'Acquire::Check-Valid-Until "true";\n'
+            f'Dir::State "{work}"; Dir::State::status "{work}/status"; Dir::State::extended_states "{work}/extended";\n'
+            f'Dir::Cache "{work}"; Dir::Cache::pkgcache "pkgcache.bin"; Dir::Cache::srcpkgcache "srcpkgcache.bin";\n'
+            f'#clear APT::Architectures;\nAPT::Architecture "{arch}"; APT::Architectures {{ {arches} }};\n'
         )
         (work / "apt.conf").write_text(config, encoding="utf-8")
-        self._env = {**os.environ, "APT_CONFIG": f"{work}/apt.conf", "LC_ALL": "C.UTF-8"}
-        self._run("apt-get", "update", "-qq")
+        # -c is read after the user's own configuration, APT_CONFIG before it
+        self._options = ["-c", str(work / "apt.conf")]
+        self._run("apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any")
+
+    def _stanza(self, mirror: Mirror, suite: str, sources: bool) -> str:
+        self.bases.append(mirror.uri)
+        kind = "deb-src" if sources else "deb"
+        return f"Types: {kind}\nURIs: {mirror.uri}\nSuites: {suite}\nComponents: main\nSigned-By: {mirror.signed_by}\n"
 
     def essential(self) -> list[str]:
         """What every installation of this architecture has. apt's own pattern for it would bring the
         foreign architectures' along."""
-        found = []
+        found = set()
         for stanza in self._run("apt-cache", "dumpavail").split("\n\n"):
-            fields = dict(re.findall(r"^(Package|Essential|Architecture): (.*)$", stanza, re.M))
-            if fields.get("Essential") == "yes" and fields.get("Architecture") in (self.arch, "all"):
-                found.append(fields["Package"])
-        return sorted(set(found))
+            if "\nEssential: yes" in stanza:
+                fields = _fields(stanza, "Package|Architecture")
+                if fields.get("Architecture") in (self.arch, "all"):
+                    found.add(fields["Package"])
+        return sorted(found)
 
     def install(self, packages: Sequence[str], *, closed: bool) -> list[tuple[str, ...]]:
         """(name, version, arch, sha256, size, pool path) of everything an installation would get."""
@@ -91,7 +113,7 @@ class Apt:
             text = self._run("apt-get", "install", "--print-uris", "-qq", "-y", *packages)
         else:
             text = self._run("apt-get", "download", "--print-uris", "-qq", *packages)
-        files = [match[2] for line in text.splitlines() if (match := _URI.match(line))]
+        files = [match[2] for match in map(_URI.match, text.splitlines()) if match]
         names = [tuple(file.removesuffix(".deb").split("_")) for file in files]
         return self._rows([(name, unquote(version), arch) for name, version, arch in names])
 
@@ -105,35 +127,64 @@ class Apt:
         text = self._run("apt-cache", "show", "--no-all-versions", *asked)
         found: dict[tuple[str, str, str], tuple[str, ...]] = {}
         for stanza in text.split("\n\n"):
-            fields = dict(re.findall(r"^(Package|Version|Architecture|SHA256|Size|Filename): (.*)$", stanza, re.M))
+            fields = _fields(stanza, "Package|Version|Architecture|SHA256|Size|Filename")
             if len(fields) == 6:
                 key = (fields["Package"], fields["Version"], fields["Architecture"])
                 found[key] = (*key, fields["SHA256"], fields["Size"], fields["Filename"])
         missing = [one for one in wanted if one not in found]
         if missing:
-            raise FetchError(f"apt has no record of {' '.join(missing[0])}")
+            raise FetchError(f"apt has no record of {' '.join(missing[0])} with a SHA-256")
         return [found[one] for one in wanted]
 
     def source(self, package: str) -> tuple[str, ...]:
+        """(package, upstream version, file, sha256, size, pool path) of a source package's main archive."""
         text = self._run("apt-get", "source", "--download-only", "--print-uris", "-qq", package)
-        for line in text.splitlines():
-            match = _URI.match(line)
-            if match and match[4] and re.search(r"\.orig\.tar\.[a-z0-9]+$", match[2]):
-                version = match[2].rsplit("_", 1)[1].split(".orig.")[0]
-                return package, version, match[2], match[4], match[3], self._pool(match[1])
-        raise FetchError(f"the source package {package} has no upstream archive")
+        for form in (_UPSTREAM.search, _NATIVE.fullmatch):
+            for uri, file, size, sha256 in _uris(text):
+                if form(file) and sha256:
+                    version = file.rpartition("_")[2].partition(".orig.")[0].partition(".tar.")[0]
+                    return package, version, file, sha256, size, self._pool(uri)
+        raise FetchError(f"the source package {package} has no upstream archive with a SHA-256")
 
     def _pool(self, uri: str) -> str:
-        return unquote(uri.removeprefix(f"{self.mirror.uri}/"))
+        base = next(base for base in self.bases if uri.startswith(f"{base}/"))
+        return unquote(uri.removeprefix(f"{base}/"))
 
     def _run(self, *argv: str) -> str:
+        env = {**os.environ, "LC_ALL": "C.UTF-8"}
         try:
-            done = subprocess.run(argv, env=self._env, capture_output=True, text=True, check=False)
+            done = subprocess.run([*argv, *self._options], env=env, capture_output=True, text=True, check=False)
         except FileNotFoundError:
             raise FetchError(
                 f"{argv[0]} is not here", hint="locking Debian packages needs apt; run it on Debian"
             ) from None
         if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "  "))]
+            # unmet dependencies are told on standard output
+            lines = [
+                line.strip() for line in (done.stderr + done.stdout).splitlines() if line.startswith(("E:", "W:", " "))
+            ]
             raise FetchError(f"{' '.join(argv[:2])} failed: {'; '.join(lines)[:2000] or done.stderr[:2000]}")
         return done.stdout
+
+
+def _mirror_of(suite: str, known: Sequence[Mirror], etc: Path) -> Mirror:
+    """The user's archive for a suite. The keyring must be here: without it apt could verify nothing."""
+    for mirror in known:
+        if mirror.serves(suite):
+            if mirror.signed_by.startswith("/") and not Path(mirror.signed_by).is_file():
+                hint = "install debian-archive-keyring" if mirror.signed_by == KEYRING else None
+                raise FetchError(f"the keyring {mirror.signed_by} of {mirror.uri} is not here", hint=hint)
+            return mirror
+    raise FetchError(
+        f"apt's sources below {etc} name no archive for {suite}", hint="add Debian's security archive to them"
+    )
+
+
+def _fields(stanza: str, names: str) -> dict[str, str]:
+    return dict(re.findall(rf"^({names}): (.*)$", stanza, re.M))
+
+
+def _uris(text: str) -> Iterator[tuple[str, str, str, str]]:
+    for match in map(_URI.match, text.splitlines()):
+        if match:
+            yield match[1], match[2], match[3], match[4] or ""

@@ -106,7 +106,7 @@ def _run_worker(
     scratch = (work / "scratch").resolve()
     for folder in (scratch, scratch / "tmp", scratch / "cache", scratch / "out"):
         folder.mkdir(parents=True)
-    with Proxy(options.environ, options.progress) as proxy:
+    with Proxy(_upstream(operation, options.environ), options.progress) as proxy:
         task = {
             "fetcher": options.fetchers[operation],
             "proxy": box.PROXY_INSIDE,
@@ -123,6 +123,15 @@ def _run_worker(
     return [
         _verified(operation, request, reply, scratch, store) for request, reply in zip(requests, replies, strict=True)
     ]
+
+
+def _upstream(operation: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment whose proxies hb's own proxy goes through. apt has a configuration of its own."""
+    if operation != "debian":
+        return environ
+    from hermetic.fetch.debian import with_apt_proxies
+
+    return with_apt_proxies(environ)
 
 
 def _talk(task: Mapping[str, Any], work: Path, scratch: Path, proxy: Proxy, options: Options) -> dict[str, Any]:

@@ -1,10 +1,17 @@
-"""Debian packages made on the spot, and ways to look at what became of them."""
+"""Debian packages and signed archives made on the spot, and ways to look at what became of them."""
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import io
+import shutil
+import subprocess
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -103,3 +110,108 @@ def unpacker(memory: MemoryStore) -> Unpacker:
 @pytest.fixture(name="make_deb")
 def make_deb_fixture() -> MakeDeb:
     return make_deb
+
+
+# --- an archive of our own --------------------------------------------------------------------------
+
+
+class Archive:
+    """A signed Debian archive in a folder, served by HTTP, and an apt configuration that names it."""
+
+    def __init__(self, top: Path, url: str, gpg: Path, asked: list[str]) -> None:
+        self.top, self.url, self.gpg, self.asked = top, url, gpg, asked
+        self.etc = top / "etc"
+        (self.etc / "sources.list.d").mkdir(parents=True)
+        self.keyring = top / "debian-test.gpg"
+        self.keyring.write_bytes(self._gpg("--export"))
+        self.sources("debian", "trixie")
+        self.packages: dict[tuple[str, str], list[str]] = {}
+        self.records: dict[str, list[str]] = {}
+
+    def _gpg(self, *words: str) -> bytes:
+        argv = ["gpg", "--homedir", str(self.gpg), "--batch", "--quiet", *words]
+        return subprocess.run(argv, capture_output=True, check=True).stdout
+
+    def sources(self, name: str, suite: str, base: str = "debian") -> None:
+        (self.etc / "sources.list.d" / f"{name}.sources").write_text(
+            f"Types: deb\nURIs: {self.url}/{base}\nSuites: {suite}\nComponents: main\nSigned-By: {self.keyring}\n"
+        )
+
+    def add(self, deb: bytes, fields: str, suite: str = "trixie", base: str = "debian", pool: str = "pool/main") -> str:
+        """Put a package into the pool and the index. Returns its pool path."""
+        known = dict(line.split(": ", 1) for line in fields.strip().splitlines())
+        version = known["Version"].replace(":", "%3a")
+        path = f"{pool}/{known['Package'][0]}/{known['Package']}_{version}_{known['Architecture']}.deb"
+        place = self.top / base / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(deb)
+        record = f"{fields.strip()}\nFilename: {path}\nSize: {len(deb)}\nSHA256: {hashlib.sha256(deb).hexdigest()}\n"
+        self.packages.setdefault((base, suite), []).append(record)
+        return path
+
+    def add_source(self, package: str, version: str, files: Mapping[str, bytes], suite: str = "trixie") -> None:
+        lines = [f"Package: {package}", f"Version: {version}", "Binary: x", "Format: 3.0 (quilt)", "Architecture: any"]
+        lines += [f"Directory: pool/main/{package[0]}/{package}", "Checksums-Sha256:"]
+        folder = self.top / f"debian/pool/main/{package[0]}/{package}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+            lines.append(f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}")
+        lines.append("Files:")
+        lines += [f" {hashlib.md5(data).hexdigest()} {len(data)} {name}" for name, data in files.items()]
+        self.records.setdefault(suite, []).append("\n".join(lines) + "\n")
+
+    def publish(self, suite: str = "trixie", base: str = "debian", *, release: str = "") -> Path:
+        """Write and sign the indexes. Returns the suite's folder."""
+        folder = self.top / base / "dists" / suite
+        indexes = {}
+        for arch in ("amd64", "arm64"):
+            mine = [r for r in self.packages.get((base, suite), []) if f"Architecture: {arch}" in r or ": all" in r]
+            indexes[f"main/binary-{arch}/Packages"] = "\n".join(mine)
+        indexes["main/source/Sources"] = "\n".join(self.records.get(suite, []))
+        sums = []
+        for name, text in indexes.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+            sums.append(f" {hashlib.sha256(text.encode()).hexdigest()} {len(text.encode())} {name}")
+        text = (
+            f"Origin: Test\nSuite: {suite}\nCodename: {suite}\nArchitectures: amd64 arm64\nComponents: main\n{release}"
+        )
+        (folder / "Release").write_text(f"{text}Date: {formatdate(usegmt=True)}\nSHA256:\n" + "\n".join(sums) + "\n")
+        (folder / "InRelease").write_bytes(self._gpg("--clearsign", "--output", "-", str(folder / "Release")))
+        return folder
+
+
+@pytest.fixture(scope="session")
+def gpg_home() -> Iterator[Path]:
+    """A signing key. A short path of its own: gpg's agent listens on a socket in it."""
+    if not all(map(shutil.which, ("gpg", "gpgv", "apt-get"))):
+        pytest.skip("apt or gpg is not on this machine")
+    home = Path(tempfile.mkdtemp(prefix="hbgpg"))
+    argv = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", "", "--quick-generate-key"]
+    subprocess.run([*argv, "Test <test@example.org>", "rsa2048", "sign", "never"], check=True, capture_output=True)
+    yield home
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, capture_output=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def archive(tmp_path: Path, gpg_home: Path) -> Iterator[Archive]:
+    asked: list[str] = []
+    top = tmp_path / "www"
+    top.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(top))
+
+        def log_message(self, *args: Any) -> None:
+            asked.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Archive(top, f"http://127.0.0.1:{server.server_port}", gpg_home, asked)
+    server.shutdown()
+    thread.join()
+    server.server_close()
