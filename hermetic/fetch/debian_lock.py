@@ -110,7 +110,7 @@ class Apt:
     def install(self, packages: Sequence[str], *, closed: bool) -> list[tuple[str, ...]]:
         """(name, version, arch, sha256, size, pool path) of everything an installation would get."""
         if closed:
-            text = self._run("apt-get", "install", "--print-uris", "-qq", "-y", *packages)
+            text = self._run("apt-get", "install", "--print-uris", "-q", "-y", *packages)
         else:
             text = self._run("apt-get", "download", "--print-uris", "-qq", *packages)
         files = [match[2] for match in map(_URI.match, text.splitlines()) if match]
