@@ -19,6 +19,13 @@ PROGRAMS = ("bash", "cat", "chmod", "cp", "date", "env", "find", "head", "hostna
 
 
 @pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """pytest's folder, removed by rm: some tests nest deeper than Python's own removal can go."""
+    yield tmp_path
+    subprocess.run(["rm", "-rf", str(tmp_path)], check=False)
+
+
+@pytest.fixture
 def memory() -> MemoryStore:
     return MemoryStore()
 
