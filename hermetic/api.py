@@ -3,6 +3,7 @@
 from hermetic.action import Inline, Input, Inside, Kind, Made, Ref, Root, SourceFile, SourceTree
 from hermetic.analysis.rule import Context, Default, Dep, Edge, Lock, Platform, Provider, Rule, Src, Target, Tool
 from hermetic.errors import BuildFileError, FetchError, did_you_mean
+from hermetic.fetch.lockfile import entries as lock_entries
 from hermetic.label import Label
 from hermetic.loading.declare import declare
 
@@ -32,4 +33,5 @@ __all__ = [
     "Tool",
     "declare",
     "did_you_mean",
+    "lock_entries",
 ]

@@ -24,6 +24,7 @@ from hermetic.api import (
     Rule,
     Src,
     declare,
+    lock_entries,
 )
 from rules.providers import (
     Crates,
@@ -36,7 +37,7 @@ from rules.providers import (
     closure,
     mounted,
 )
-from rules.python import built_wheel, locked_lines
+from rules.python import built_wheel
 
 VENDOR = "/hb/vendor"
 
@@ -57,8 +58,7 @@ class CargoCrates(Rule):
         text = ctx.read(self.cargo_lock) if self.cargo_lock else ""
         ctx.lockable("cargo", self.lock.path, {"sdist": self.sdist, "cargo_lock": text})
         inputs: list[Input] = []
-        for line in locked_lines(ctx.read(self.lock)):
-            name, version, sha256 = line.split()
+        for name, version, sha256 in lock_entries(ctx.read(self.lock), 3, self.lock.path):
             made = ctx.fetch(
                 "crate",
                 {"sha256": sha256},

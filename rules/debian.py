@@ -25,11 +25,11 @@ from hermetic.api import (
     Src,
     declare,
     did_you_mean,
+    lock_entries,
 )
 from rules.basic import merge_parts, picked
 from rules.fetch import unpacked
 from rules.providers import Deb, Debs, Files, Part, closure
-from rules.python import locked_lines
 from rules.tools import tool
 
 
@@ -61,8 +61,9 @@ class DebianPackages(Rule):
         if arch not in self.arches:
             raise BuildFileError(f"{ctx.label} is locked for {', '.join(self.arches)}, not for {arch}")
         debs = []
-        for line in locked_lines(ctx.read(self.lock)):
-            name, version, deb_arch, sha256, size, filename, roots = line.split()
+        for name, version, deb_arch, sha256, size, filename, roots in lock_entries(
+            ctx.read(self.lock), 7, self.lock.path
+        ):
             if arch in roots.split(","):
                 debs.append(fetch_deb(ctx, name, version, deb_arch, sha256, size, filename))
         return [Debs(tuple(debs))]
@@ -82,7 +83,7 @@ class DebianSource(Rule):
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         ctx.lockable("debian_source", self.lock.path, {"package": self.package, "suite": self.suite})
-        found = [line.split() for line in locked_lines(ctx.read(self.lock)) if line.split()[0] == self.package]
+        found = [one for one in lock_entries(ctx.read(self.lock), 6, self.lock.path) if one[0] == self.package]
         if not found:
             raise BuildFileError(f"{self.lock.path} does not pin {self.package}", hint=f"run: hb lock {ctx.label}")
         name, version, file, sha256, size, filename = found[0]

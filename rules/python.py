@@ -12,7 +12,21 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from hermetic.api import BuildFileError, Context, Default, Dep, Input, Kind, Lock, Made, Provider, Rule, Src, declare
+from hermetic.api import (
+    BuildFileError,
+    Context,
+    Default,
+    Dep,
+    Input,
+    Kind,
+    Lock,
+    Made,
+    Provider,
+    Rule,
+    Src,
+    declare,
+    lock_entries,
+)
 from rules.basic import merge_parts
 from rules.fetch import unpacked
 from rules.providers import (
@@ -63,9 +77,9 @@ class PythonWheels(Rule):
         if arch not in self.arches:
             raise BuildFileError(f"{ctx.label} is locked for {', '.join(self.arches)}, not for {arch}")
         wheels = [
-            fetch_wheel(ctx, *line.split()[:3])
-            for line in locked_lines(ctx.read(self.lock))
-            if line.split()[3] in ("any", arch)
+            fetch_wheel(ctx, requirement, filename, sha256)
+            for requirement, filename, sha256, fits in lock_entries(ctx.read(self.lock), 4, self.lock.path)
+            if fits in ("any", arch)
         ]
         return [Wheels(tuple(wheels))]
 
@@ -79,10 +93,10 @@ class PythonSdist(Rule):
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         ctx.lockable("python_sdist", self.lock.path, {"requirement": self.requirement})
-        lines = [one for one in locked_lines(ctx.read(self.lock)) if one.split()[0] == self.requirement]
-        if not lines:
+        pins = [one for one in lock_entries(ctx.read(self.lock), 3, self.lock.path) if one[0] == self.requirement]
+        if not pins:
             raise BuildFileError(f"{self.lock.path} does not pin {self.requirement}", hint=f"run: hb lock {ctx.label}")
-        requirement, filename, sha256 = lines[0].split()[:3]
+        requirement, filename, sha256 = pins[0]
         name, _, version = requirement.partition("==")
         made = ctx.fetch(
             "python",
@@ -172,10 +186,6 @@ class Wheelhouse(Rule):
             outputs={"out": Kind.TREE},
         )
         return [Default(made), Files((Part(self.path, made["out"]),))]
-
-
-def locked_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def fetch_wheel(ctx: Context, requirement: str, filename: str, sha256: str) -> Wheel:
