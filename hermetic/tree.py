@@ -255,15 +255,16 @@ def _merge(low: Digest, high: Digest, path: str, load: Load, save: Save, replace
 def walk(root: Digest, load: Load, path: str = "") -> Iterable[tuple[str, File | Symlink | Directory]]:
     """Every node below ``root`` in byte order of names, parents before children, the root itself
     first with path ``""``. Paths have no leading slash. Directories appear decoded."""
-    directory = Directory.decode(load(root))
-    yield path, directory
-    for name in sorted(directory.entries, key=lambda n: n.encode("utf-8", "surrogateescape")):
-        node = directory.entries[name]
-        inner = f"{path}/{name}" if path else name
-        if isinstance(node, Subdir):
-            yield from walk(node.digest, load, inner)
-        else:
-            yield inner, node
+    pending: list[tuple[str, Node]] = [(path, Subdir(root))]
+    while pending:  # no recursion: depth costs nothing
+        path, node = pending.pop()
+        if not isinstance(node, Subdir):
+            yield path, node
+            continue
+        directory = Directory.decode(load(node.digest))
+        yield path, directory
+        for name in sorted(directory.entries, key=lambda n: n.encode("utf-8", "surrogateescape"), reverse=True):
+            pending.append((f"{path}/{name}" if path else name, directory.entries[name]))
 
 
 def build(nodes: Mapping[str, File | Symlink | Meta], save: Save) -> Digest:

@@ -7,51 +7,30 @@ missing targets are errors at the line that names them.
 
 from __future__ import annotations
 
+import hashlib
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hermetic.action import Action, SourceFile, TargetNode
+from hermetic.action import TargetNode
 from hermetic.analysis import visibility
 from hermetic.analysis.attributes import edges, instantiate, map_labels
+from hermetic.analysis.configured import Configured
 from hermetic.analysis.context import RuleContext
-from hermetic.analysis.rule import Default, Edge, P, Provider, Rule
+from hermetic.analysis.rule import Default, Edge, Provider, Rule
 from hermetic.analysis.selects import resolve
-from hermetic.errors import BuildFileError, CycleError, HbError, Location, SettingError, did_you_mean
+from hermetic.analysis.sources import source_file
+from hermetic.analysis.toolchains import Toolchains
+from hermetic.errors import AttributeError_, BuildFileError, CycleError, HbError, Location, SettingError, did_you_mean
 from hermetic.label import Label
-from hermetic.loading.declare import Declaration, ToolchainDeclaration, rule_name
+from hermetic.loading.declare import Declaration, rule_name
 from hermetic.loading.loader import Loader
-from hermetic.pattern import PatternSet
 from hermetic.settings import Configuration, Platform, Setting, Value, find_setting
 
-
-@dataclass(frozen=True)
-class Configured:
-    """An analysed target: what rules see of a dependency (``Target``) and what the graph needs."""
-
-    label: Label
-    providers: Sequence[Provider]
-    node: TargetNode
-    actions: Mapping[str, Action]
-    reads: frozenset[str]
-
-    def get(self, provider: type[P]) -> P | None:
-        return next((one for one in self.providers if isinstance(one, provider)), None)
-
-    def __contains__(self, provider: type[Provider]) -> bool:
-        return self.get(provider) is not None
-
-    def __getitem__(self, provider: type[P]) -> P:
-        found = self.get(provider)
-        if found is None:
-            has = ", ".join(type(one).__name__ for one in self.providers) or "nothing"
-            raise BuildFileError(
-                f"{self.label} ({self.node.rule}) does not provide {provider.__name__}; it provides {has}"
-            )
-        return found
+MAX_CHAIN = 5000  # targets in one chain of dependencies
 
 
 @dataclass
@@ -75,10 +54,16 @@ class Analyser:
         self.locks: dict[str, str] = {}  # label → what hb lock resolves, also of targets that failed
         self.locations: dict[str, Location] = {}
         self._done: dict[tuple[Label, Configuration], Configured] = {}
-        self._stack: list[tuple[Label, Configuration]] = []
-        self._toolchains: list[ToolchainDeclaration] | None = None
+        self._failed: dict[tuple[Label, Configuration], HbError] = {}
+        self._stack: dict[tuple[Label, Configuration], Location] = {}
+        self.toolchains = Toolchains(loader)
 
     def _platform(self, name: str) -> Platform:
+        if self.platforms and name not in self.platforms:
+            raise SettingError(
+                f"there is no platform {name!r} to run actions on",
+                hint=did_you_mean(name, self.platforms) or f"the root BUILD.py declares {', '.join(self.platforms)}",
+            )
         os_name, _, arch = name.partition("-")
         return self.platforms.get(name) or Platform(name, os_name, arch)
 
@@ -88,16 +73,22 @@ class Analyser:
         key = (label, config)
         if key in self._done:
             return self._done[key]
+        if key in self._failed:
+            raise self._failed[key]
         if key in self._stack:
-            self._refuse_circle(key)
+            raise self._circle(key)
         declaration = self.declaration(label)
-        self._stack.append(key)
+        if len(self._stack) >= MAX_CHAIN:
+            raise BuildFileError(f"{label} ends a chain of {MAX_CHAIN} dependencies", location=declaration.location)
+        self._stack[key] = declaration.location
         try:
-            found = self._analyse(declaration, config)
+            self._done[key] = self._analyse(declaration, config)
+        except HbError as error:
+            self._failed[key] = error
+            raise
         finally:
-            self._stack.pop()
-        self._done[key] = found
-        return found
+            del self._stack[key]
+        return self._done[key]
 
     def declaration(self, label: Label) -> Declaration:
         package = self.loader.package(label.package)
@@ -106,23 +97,28 @@ class Analyser:
         if label.name in package.toolchains:
             raise BuildFileError(f"{label} is a toolchain declaration; name its impl instead")
         near = did_you_mean(label.name, package.declarations)
-        raise BuildFileError(
-            f"there is no target {label}", hint=near or f"//{label.package} has {', '.join(package.declarations)}"[:300]
-        )
+        names = f"//{label.package} has {', '.join(package.declarations) or 'no targets'}"[:300]
+        raise BuildFileError(f"there is no target {label}", hint=near or names)
 
-    def _refuse_circle(self, key: tuple[Label, Configuration]) -> None:
-        labels = [label for label, _ in self._stack[self._stack.index(key) :]] + [key[0]]
-        steps = " → ".join(str(label) for label in labels)
-        raise CycleError(
-            f"targets depend on each other in a circle: {steps}", location=self.declaration(key[0]).location
+    def _circle(self, key: tuple[Label, Configuration]) -> CycleError:
+        keys = list(self._stack)
+        steps = keys[keys.index(key) :]
+        path = " → ".join(str(label) for label, _ in [*steps, key])
+        places = "; ".join(f"{label} is at {self._stack[label, config]}" for label, config in steps)
+        return CycleError(
+            f"targets depend on each other in a circle: {path}",
+            location=self._stack[key],
+            label=str(key[0]),
+            hint=f"take one of these dependencies away: {places}"[:2000],
         )
 
     def _analyse(self, declaration: Declaration, config: Configuration) -> Configured:
         visit = _Visit(declaration.label)
+        visibility.check_words(self.loader, declaration)
         rule = self._rule(declaration, config, visit)
         context = self._context(declaration, config, visit)
         try:
-            providers = tuple(rule.actions(context))
+            providers = _providers(rule, context)
         except HbError as error:
             raise error.at(declaration.location, str(declaration.label)) from None
         except Exception as error:
@@ -161,8 +157,7 @@ class Analyser:
             lock=context.lock,
         )
         actions = {key: replace(action, settings=texts) for key, action in context.made.items()}
-        actions.update((key, action) for dep in visit.deps for key, action in dep.actions.items() if key not in actions)
-        return Configured(declaration.label, providers, node, actions, frozenset(visit.reads))
+        return Configured(declaration.label, providers, node, actions, tuple(visit.deps), frozenset(visit.reads))
 
     # --- attributes ------------------------------------------------------------------------------
 
@@ -195,11 +190,10 @@ class Analyser:
         text: str,
     ) -> Any:
         """The value of one label of an attribute: a source file or a configured target."""
-        if edge.files and not text.startswith((":", "//")):
+        if edge.files and not text.startswith((":", "//", "@")):
             package = self.loader.package(declaration.package)
-            path = f"{declaration.package}/{text}" if declaration.package else text
-            if text not in package.declarations and (edge.missing or self._is_file(path)):
-                return SourceFile(path)
+            if text not in package.declarations:
+                return source_file(Path(self.loader.workspace), package, text, edge.missing)
         label = Label.parse(text, declaration.package)
         dep = self.analyse(label, config)
         visibility.check(self.loader, dep.label, declaration)
@@ -208,9 +202,6 @@ class Analyser:
         visit.deps.append(dep)
         visit.reads |= dep.reads - overwritten
         return dep
-
-    def _is_file(self, path: str) -> bool:
-        return (Path(self.loader.workspace) / path).is_file()
 
     def _transition(
         self, edge: Edge, values: Mapping[str, Any], config: Configuration, declaration: Declaration
@@ -221,11 +212,15 @@ class Analyser:
         if edge.transition == "exec":
             return self._exec(config)
         attr = edge.transition.removeprefix("attr:")
+        wanted = values.get(attr) or {}
+        if not isinstance(wanted, dict):
+            raise AttributeError_(
+                f"attribute {attr!r} of {rule_name(declaration.rule)} should be a dict of settings, not {wanted!r}",
+                location=declaration.location,
+                label=str(declaration.label),
+            )
         try:
-            changes = {
-                name: find_setting(self.settings, name).parse(str(value))
-                for name, value in (values.get(attr) or {}).items()
-            }
+            changes = {name: find_setting(self.settings, name).parse(str(value)) for name, value in wanted.items()}
         except SettingError as error:
             raise error.at(declaration.location, str(declaration.label)) from None
         return config.update(changes), frozenset(changes)
@@ -259,7 +254,14 @@ class Analyser:
         from hermetic.loading.evaluate import read_source
 
         file = Path(self.loader.workspace) / path
-        return read_source(file, path).decode("utf-8") if file.is_file() else None
+        if not file.is_file():
+            return None
+        data = read_source(file, path)
+        self.loader.evaluator.read_files[path] = hashlib.sha256(data).hexdigest()
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BuildFileError(f"{path} is not UTF-8") from None
 
     def _target_platform(self, config: Configuration, visit: _Visit) -> Platform:
         for platform in self.platforms.values():
@@ -273,25 +275,23 @@ class Analyser:
 
     def _toolchain(self, kind: str, config: Configuration, visit: _Visit) -> Configured:
         target = self._target_platform(config, visit).name
-        for one in self._registered():
-            if (one.kind, one.exec, one.target) == (kind, self.exec_platform.name, target):
-                return self.analyse(one.impl, self._exec(config)[0])
-        known = [f"{one.kind} ({one.exec} → {one.target})" for one in self._registered()]
+        chosen = self.toolchains.find(kind, self.exec_platform.name, target)
+        try:
+            return self.analyse(chosen.impl, self._exec(config)[0])
+        except HbError as error:
+            raise error.at(chosen.location) from None
+
+
+def _providers(rule: Rule, context: RuleContext) -> tuple[Provider, ...]:
+    found = rule.actions(context)
+    if not isinstance(found, list | tuple):
         raise BuildFileError(
-            f"no toolchain {kind!r} runs on {self.exec_platform.name} and serves {target}",
-            hint=f"registered are {', '.join(known) or 'none: call register_toolchains() in the root BUILD.py'}",
+            f"the rule {rule_name(type(rule))} returns {type(found).__name__}, not a list of providers"
         )
-
-    def _registered(self) -> list[ToolchainDeclaration]:
-        if self._toolchains is None:
-            patterns = PatternSet.parse(self.loader.root().registered)
-            packages = dict.fromkeys(pattern.package for pattern in patterns.patterns)
-            declared = [one for path in packages for one in self._declared_toolchains(path)]
-            self._toolchains = [one for path, one in declared if patterns.matches(Label(path, one.name))]
-        return self._toolchains
-
-    def _declared_toolchains(self, path: str) -> list[tuple[str, ToolchainDeclaration]]:
-        return [(path, one) for one in self.loader.package(path).toolchains.values()]
+    for one in found:
+        if not isinstance(one, Provider):
+            raise BuildFileError(f"the rule {rule_name(type(rule))} returns {one!r}, which is not a provider")
+    return tuple(found)
 
 
 def _defect(declaration: Declaration, error: Exception) -> BuildFileError:

@@ -40,8 +40,9 @@ def _edge_in(annotation: Any) -> Edge | None:
 
 
 def map_labels(value: Any, convert: Callable[[str], Any], declaration: Declaration, attr: str) -> Any:
-    """``value`` with every string in it (in lists and dict values, too) converted."""
-    if value is None:
+    """``value`` with every string in it (in lists and dict values, too) converted. None stands for
+    no dependency where the attribute's default is None."""
+    if value is None and declaration.rule.model_fields[attr].default is None:  # type: ignore[attr-defined]
         return None
     if isinstance(value, str):
         try:
@@ -53,7 +54,7 @@ def map_labels(value: Any, convert: Callable[[str], Any], declaration: Declarati
     if isinstance(value, dict):
         return {key: map_labels(item, convert, declaration, attr) for key, item in value.items()}
     raise AttributeError_(
-        f"attribute {attr!r} of {rule_name(declaration.rule)} takes labels, not {value!r}",
+        f"attribute {attr!r} of {rule_name(declaration.rule)} takes labels, not {_short(value)}",
         location=declaration.location,
         label=str(declaration.label),
     )
@@ -73,14 +74,18 @@ def _plain(declaration: Declaration, problem: Mapping[str, Any]) -> AttributeErr
     path = [str(part) for part in problem["loc"]]
     attr = path[0] if path else "?"
     place = "".join(f"[{part}]" for part in path[1:])
-    wanted = str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    wanted = said.removeprefix("Input should be ").replace("dictionary", "dict")
+    found = _short(problem.get("input"))
+    about = f"attribute {attr!r}{place} of {rule_name(declaration.rule)}"
+    message = f"{about} should be {wanted}, not {found}" if said != wanted else f"{about} is {found}: {said}"
     hint = None
     expected = problem.get("ctx", {}).get("expected")
     if isinstance(expected, str) and isinstance(problem.get("input"), str):
         hint = did_you_mean(problem["input"], [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")])
-    return AttributeError_(
-        f"attribute {attr!r}{place} of {rule_name(declaration.rule)} should be {wanted}, not {problem.get('input')!r}",
-        location=declaration.location,
-        label=str(declaration.label),
-        hint=hint,
-    )
+    return AttributeError_(message, location=declaration.location, label=str(declaration.label), hint=hint)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

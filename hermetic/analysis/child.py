@@ -28,7 +28,7 @@ def main() -> int:
     except MemoryError:
         answer = {"errors": [InternalError("loading the BUILD files needs more memory than allowed").to_dict()]}
     with os.fdopen(answer_to, "w", encoding="utf-8") as out:
-        json.dump(answer, out, ensure_ascii=False, separators=(",", ":"))
+        json.dump(answer, out, separators=(",", ":"))
     return 0
 
 

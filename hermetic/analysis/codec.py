@@ -1,13 +1,17 @@
 """The JSON form of an action graph: written by the loader child, read by a parent that trusts nothing.
 
-Reading is strict: unknown fields, wrong types and dangling references are an InternalError. Plain
-lists and dicts, no pydantic: a graph may have ten thousand actions.
+Reading is strict: unknown fields, wrong types, dangling references, circles, and paths that lead out
+of the workspace or of an action's root are an InternalError. Plain lists and dicts, no pydantic: a
+graph may have ten thousand actions.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from hermetic.action import (
@@ -26,7 +30,8 @@ from hermetic.action import (
     SourceTree,
     TargetNode,
 )
-from hermetic.errors import InternalError, Location
+from hermetic.errors import InternalError, LabelError, Location
+from hermetic.label import Label
 
 
 def ref_object(ref: Ref) -> list[Any]:
@@ -46,16 +51,14 @@ def ref_from(data: list[Any]) -> Ref:
         case ["made", str(action), str(output), str(kind)]:
             return Made(action, output, Kind(kind))
         case ["file", str(path)]:
-            return SourceFile(path)
+            return SourceFile(_below(path))
         case ["sources", str(base), list(files)]:
-            return SourceTree(base, tuple(map(_text, files)))
+            return SourceTree(_below(base) if base else base, tuple(map(_below, files)))
         case ["inline", str(text), bool(executable)]:
             return Inline(text, executable)
-        case ["inside", list(tree), str(path), str(kind)]:
-            inner = ref_from(tree)
-            if isinstance(inner, Made):
-                return Inside(inner, path, Kind(kind))
-    raise InternalError(f"not a reference: {data!r}")
+        case ["inside", ["made", str(action), str(output), str(made_kind)], str(path), str(kind)]:
+            return Inside(Made(action, output, Kind(made_kind)), path, Kind(kind))
+    raise InternalError(f"not a reference: {str(data)[:200]}")
 
 
 def _input_object(one: Input) -> list[Any]:
@@ -78,12 +81,14 @@ def action_object(action: Action) -> dict[str, Any]:
     }
 
 
+_ODD = frozenset(("", ".", ".."))
 _SIMPLE = ("id", "label", "mnemonic", "cwd", "uid", "timeout", "unkeyed", "test")
 
 
 def _action_from(data: dict[str, Any]) -> Action:
     _exact(data, Action)
     simple = {name: data[name] for name in _SIMPLE}
+    _absolute(data["cwd"])
     for name, value in simple.items():
         wanted = int if name in ("uid", "timeout") else bool if name == "test" else str
         if type(value) is not wanted:
@@ -93,11 +98,11 @@ def _action_from(data: dict[str, Any]) -> Action:
         location=_location(data["location"]),
         mode=Mode(data["mode"]),
         root=Root(data["root"]),
-        argv=tuple(map(_text, data["argv"])),
-        outputs=tuple(Output(_text(n), _text(p), Kind(k)) for n, p, k in data["outputs"]),
+        argv=_texts(data["argv"]),
+        outputs=tuple(Output(_text(n), _absolute(p), Kind(k)) for n, p, k in _list(data["outputs"])),
         inputs=tuple(
-            Input(_text(path), ref_from(ref), bool(writable), _text(name), bool(executable))
-            for path, ref, writable, name, executable in data["inputs"]
+            Input(_absolute(path), ref_from(ref), _bool(writable), _text(name), _bool(executable))
+            for path, ref, writable, name, executable in _list(data["inputs"])
         ),
         env=_pairs(data["env"]),
         platform=_pairs(data["platform"]),
@@ -126,16 +131,16 @@ def _target_from(data: dict[str, Any]) -> TargetNode:
     _exact(data, TargetNode)
     return TargetNode(
         id=_text(data["id"]),
-        label=_text(data["label"]),
+        label=str(Label.parse(_text(data["label"]))),
         rule=_text(data["rule"]),
         location=_location(data["location"]),
         settings=_pairs(data["settings"]),
-        deps=tuple(map(_text, data["deps"])),
-        actions=tuple(map(_text, data["actions"])),
-        outputs=tuple((_text(name), ref_from(ref)) for name, ref in data["outputs"]),
+        deps=_texts(data["deps"]),
+        actions=_texts(data["actions"]),
+        outputs=tuple((_text(name), ref_from(ref)) for name, ref in _list(data["outputs"])),
         layout=_text(data["layout"]),
-        tags=tuple(map(_text, data["tags"])),
-        test=bool(data["test"]),
+        tags=_texts(data["tags"]),
+        test=_bool(data["test"]),
         lock=_text(data["lock"]),
     )
 
@@ -151,11 +156,14 @@ def graph_object(graph: ActionGraph) -> dict[str, Any]:
 def graph_from(data: Any) -> ActionGraph:
     """Read what ``graph_object`` made. Raises InternalError for anything else."""
     try:
-        actions = {action.id: action for action in map(_action_from, data["actions"])}
-        targets = {target.id: target for target in map(_target_from, data["targets"])}
-        graph = ActionGraph(actions, targets, tuple(map(_text, data["requested"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InternalError(f"the loader's answer is not an action graph: {error!r}") from None
+        _exact(data, ActionGraph)
+        actions = {action.id: action for action in map(_action_from, _list(data["actions"]))}
+        targets = {target.id: target for target in map(_target_from, _list(data["targets"]))}
+        if len(actions) != len(data["actions"]) or len(targets) != len(data["targets"]):
+            raise InternalError("the loader's answer names something twice")
+        graph = ActionGraph(actions, targets, _texts(data["requested"]))
+    except (KeyError, TypeError, ValueError, LabelError) as error:
+        raise InternalError(f"the loader's answer is not an action graph: {error!r}"[:500]) from None
     _check_references(graph)
     return graph
 
@@ -165,7 +173,11 @@ def graph_to_json(graph: ActionGraph) -> str:
 
 
 def graph_from_json(text: str | bytes) -> ActionGraph:
-    return graph_from(json.loads(text))
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InternalError(f"the loader's answer is not JSON: {error}") from None
+    return graph_from(data)
 
 
 def made_in(ref: Ref) -> Made | None:
@@ -176,33 +188,91 @@ def made_in(ref: Ref) -> Made | None:
 
 
 def _check_references(graph: ActionGraph) -> None:
-    declared = {(action.id, output.name) for action in graph.actions.values() for output in action.outputs}
+    declared = {(action.id, one.name): one.kind for action in graph.actions.values() for one in action.outputs}
     refs = [one.ref for action in graph.actions.values() for one in action.inputs]
     refs += [ref for target in graph.targets.values() for _, ref in target.outputs]
     for ref in refs:
         made = made_in(ref)
-        if made is not None and (made.action, made.output) not in declared:
-            raise InternalError(f"the graph has no output {made.output!r} of {made.action}")
-    for wanted in graph.requested:
+        if made is not None and declared.get((made.action, made.output)) is not made.kind:
+            raise InternalError(f"the graph has no output {made.output!r} of {made.action} that is a {made.kind}")
+    nodes = graph.targets.values()
+    for wanted in (*graph.requested, *(dep for target in nodes for dep in target.deps)):
         if wanted not in graph.targets:
             raise InternalError(f"the graph has no target {wanted}")
+    for key in (key for target in nodes for key in target.actions):
+        if key not in graph.actions:
+            raise InternalError(f"the graph has no action {key}")
+    _check_circles({key: _needs(action) for key, action in graph.actions.items()})
+    _check_circles({target.id: target.deps for target in nodes})
+
+
+def _needs(action: Action) -> list[str]:
+    return [made.action for one in action.inputs if (made := made_in(one.ref)) is not None]
+
+
+def _check_circles(needs: Mapping[str, Sequence[str]]) -> None:
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        raise InternalError(f"the graph has a circle: {' → '.join(error.args[1])}"[:500]) from None
 
 
 def _exact(data: dict[str, Any], cls: type) -> None:
-    if set(data) != {one.name for one in fields(cls)}:
-        raise InternalError(f"{cls.__name__} has the fields {sorted(data)}")
+    if not isinstance(data, dict) or set(data) != _names(cls):
+        raise InternalError(f"not a {cls.__name__}: {str(data)[:200]}")
+
+
+@cache
+def _names(cls: type) -> frozenset[str]:
+    return frozenset(one.name for one in fields(cls))
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise InternalError(f"{value!r} is not text")
+        raise InternalError(f"{str(value)[:200]} is not text")
     return value
 
 
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InternalError(f"{str(value)[:200]} is not true or false")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InternalError(f"{str(value)[:200]} is not a list")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _list(values)))
+
+
 def _pairs(values: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((_text(name), _text(value)) for name, value in values)
+    return tuple((_text(name), _text(value)) for name, value in map(_list, _list(values)))
+
+
+def _absolute(path: Any) -> str:
+    """A path in an action's root: absolute and normalised."""
+    if _text(path) != "/" and (path[:1] != "/" or not _normal(path[1:])):
+        raise InternalError(f"{path!r} is not an absolute, normalised path")
+    return str(path)
+
+
+def _below(path: Any) -> str:
+    """A path in the workspace: relative, normalised, never upwards."""
+    if not _normal(_text(path)):
+        raise InternalError(f"{path!r} is not a path in the workspace")
+    return str(path)
+
+
+def _normal(path: str) -> bool:
+    return "\0" not in path and _ODD.isdisjoint(path.split("/"))
 
 
 def _location(data: Any) -> Location:
-    path, line = data
-    return Location(_text(path), int(line))
+    path, line = _list(data)
+    if type(line) is not int:
+        raise InternalError(f"{str(line)[:200]} is not a line number")
+    return Location(_text(path), line)

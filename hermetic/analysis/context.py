@@ -11,7 +11,7 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hermetic.action import Action, Input, Kind, Made, Mode, Output, Root, SourceFile
@@ -73,7 +73,7 @@ class RuleContext:
         test: bool = False,
     ) -> Mapping[str, Made]:
         declared = tuple(Output(name, path, kind) for name, (path, kind) in outputs.items())
-        _check_command(argv, env or {}, declared, inputs, cwd)
+        _check_command(argv, env or {}, declared, inputs, cwd, root)
         return self._register(
             Action(
                 id="",
@@ -138,10 +138,13 @@ class RuleContext:
         )
 
     def _register(self, action: Action) -> Mapping[str, Made]:
-        content = json.dumps(action_object(action), sort_keys=True).encode()
+        try:
+            content = json.dumps(action_object(action), sort_keys=True, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BuildFileError(f"{action.mnemonic} holds text that is not Unicode") from None
+        if not action.outputs:
+            raise BuildFileError(f"{action.mnemonic} declares no output, so nothing would ever run it")
         action_id = f"{self.label}#{action.mnemonic}-{hashlib.sha256(content).hexdigest()[:16]}"
-        from dataclasses import replace
-
         self.made[action_id] = replace(action, id=action_id)
         return {output.name: Made(action_id, output.name, output.kind) for output in action.outputs}
 
@@ -167,13 +170,20 @@ def _refuse_floats(value: Any, what: str) -> None:
 
 
 def _check_command(
-    argv: Sequence[str], env: Mapping[str, str], outputs: Sequence[Output], inputs: Sequence[Input], cwd: str
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    outputs: Sequence[Output],
+    inputs: Sequence[Input],
+    cwd: str,
+    root: Root,
 ) -> None:
-    if not argv or not all(isinstance(word, str) and "\0" not in word for word in argv):
+    if not argv or isinstance(argv, str) or not all(isinstance(word, str) and "\0" not in word for word in argv):
         raise BuildFileError("an action's command is a list of strings without NUL, and not empty")
     for name, value in env.items():
-        if not _ENV_NAME.fullmatch(name) or "\0" in value:
+        if not _ENV_NAME.fullmatch(name):
             raise BuildFileError(f"{name!r} is not the name of an environment variable")
+        if not isinstance(value, str) or "\0" in value:
+            raise BuildFileError(f"the environment variable {name} is {value!r}, not text without NUL")
     _check_path(cwd, "current directory")
     _check_inputs(inputs)
     taken: list[str] = []
@@ -184,6 +194,8 @@ def _check_command(
                 raise BuildFileError(f"the outputs {other} and {output.path} overlap")
         if output.path != "/":
             taken.append(output.path)
+        elif root is not Root.OVERLAY:
+            raise BuildFileError("the output / is the changes of the root", hint="run with root=Root.OVERLAY")
 
 
 def _check_inputs(inputs: Sequence[Input]) -> None:

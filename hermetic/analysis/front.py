@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hermetic.action import ActionGraph, TargetNode
-from hermetic.analysis.analyser import Analyser, Configured
+from hermetic.action import Action, ActionGraph, TargetNode
+from hermetic.analysis.analyser import Analyser
+from hermetic.analysis.configured import Configured
+from hermetic.analysis.deep import with_deep_stack
 from hermetic.errors import BuildFileError, CommandLineError, HbError, SettingError, did_you_mean
 from hermetic.label import Label
 from hermetic.loading.loader import Loader
@@ -37,9 +39,21 @@ def analyse(
     tests_only: bool = False,
 ) -> Answer:
     """Analyse what the patterns name. ``overrides``: setting → text, over the defaults."""
+    wanted = PatternSet.parse(patterns, package)
+    return with_deep_stack(lambda: _analyse(loader, wanted, overrides, exec_platform, keep_going, tests_only))
+
+
+def _analyse(
+    loader: Loader,
+    patterns: PatternSet,
+    overrides: Mapping[str, str],
+    exec_platform: str,
+    keep_going: bool,
+    tests_only: bool,
+) -> Answer:
     analyser = Analyser(loader, exec_platform)
     config = configuration(analyser.settings, overrides)
-    labels = expand(loader, PatternSet.parse(patterns, package), tests_only)
+    labels = expand(loader, patterns, tests_only)
     found: list[Configured] = []
     errors: list[HbError] = []
     for label in labels:
@@ -48,7 +62,8 @@ def analyse(
         except HbError as error:
             if not keep_going:
                 raise
-            errors.append(error)
+            if not any(error is other for other in errors):  # one fault, however many targets need it
+                errors.append(error)
     return Answer(graph_of(found), tuple(errors), analyser.locks)
 
 
@@ -93,8 +108,17 @@ def _named(loader: Loader, pattern: Pattern) -> list[Label]:
 
 def graph_of(found: Sequence[Configured]) -> ActionGraph:
     """Actions and targets of everything found and all it depends on."""
-    actions = {key: action for one in found for key, action in one.actions.items()}
-    targets: dict[str, TargetNode] = {one.node.id: one.node for one in found}
+    actions: dict[str, Action] = {}
+    targets: dict[str, TargetNode] = {}
+    waiting = list(reversed(found))
+    while waiting:
+        one = waiting.pop()
+        if one.node.id in targets:
+            continue
+        targets[one.node.id] = one.node
+        for key, action in one.actions.items():
+            actions.setdefault(key, action)
+        waiting.extend(reversed(one.deps))
     return ActionGraph(actions, targets, tuple(dict.fromkeys(one.node.id for one in found)))
 
 

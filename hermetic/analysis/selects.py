@@ -31,7 +31,8 @@ def _choose(select: Select, settings: Mapping[str, Setting], read: Read) -> Any:
         if key == "default":
             continue
         conditions = _conditions(key, settings, select.location)
-        if all(read(name) == value for name, value in conditions):
+        held = [read(name) == value for name, value in conditions]  # all are read, whatever their order
+        if all(held):
             matching[key] = conditions
     best = [key for key, conditions in matching.items() if not any(conditions < other for other in matching.values())]
     if len(best) > 1 and any(select.branches[key] != select.branches[best[0]] for key in best):

@@ -12,7 +12,7 @@ from hermetic.cli.streams import say
 from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.outcome import GOOD, BuildResult, Outcome
-from hermetic.execution.publish import publish
+from hermetic.execution.publish import depth, publish
 from hermetic.report.terminal import TerminalReporter
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
@@ -66,11 +66,11 @@ def _requested(graph: ActionGraph) -> set[str]:
 
 
 def _published(found: Session, graph: ActionGraph, result: BuildResult) -> list[dict[str, str]]:
-    """Deeper packages first, see ``publish``; the rows are in the order of the request."""
+    """Deeper places first, see ``publish``; the rows are in the order of the request."""
     rows = {}
     sources = found.runner().sources
     made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
-    for target_id in sorted(graph.requested, key=lambda one: -graph.targets[one].label.count("/")):
+    for target_id in sorted(graph.requested, key=lambda one: -depth(graph.targets[one])):
         target = graph.targets[target_id]
         outcome = outcome_of(target, result)
         if outcome not in GOOD or not target.outputs:

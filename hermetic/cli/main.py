@@ -5,6 +5,7 @@ Start-up time is a feature: nothing is imported that the verb does not need.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -59,6 +60,13 @@ def run(verb: str, words: Sequence[str]) -> int:
         return 8
     except BrokenPipeError:
         abandon(1)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return defect(error)
+        say(
+            f"hb: {error.filename or 'a file'} cannot be written: {error.strerror}\n  → free some space, or use --store"
+        )
         return 1
     except Exception as error:
         return defect(error)

@@ -8,6 +8,7 @@ get values and return values.
 
 from __future__ import annotations
 
+import errno
 import json
 import queue
 import tempfile
@@ -29,6 +30,7 @@ from hermetic.execution.operations import operation
 from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
 from hermetic.execution.runner import Runner, outputs_of, result_message
 from hermetic.fetch.spec import FetchRequest
+from hermetic.store.disk import refusal
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
 from hermetic.store.stage import remove_tree
@@ -151,10 +153,7 @@ class Executor:
         except HbError as error:
             done = [_failed(action, error) for action in actions]
         except BaseException as error:
-            done = [_failed(action, InternalError(f"{type(error).__name__}: {error}")) for action in actions]
-            for one in done:
-                assert one.error is not None
-                one.error.__cause__ = error
+            done = [_failed(action, _meaning(error, self.runner.scratch)) for action in actions]
         self._events.put(done)
 
     def _settle(self, state: _State, done: Finished) -> None:
@@ -341,6 +340,18 @@ class Executor:
 
 def _failed(action: Action, error: HbError, wall: float = 0.0) -> Finished:
     return Finished(action, Outcome.FAILED, wall=wall, error=error.at(action.location, action.label))
+
+
+def _meaning(error: BaseException, scratch: Path) -> HbError:
+    """What an exception nobody expected is to the user: a full disk, or a defect of hb."""
+    meant: HbError | None = None
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        meant = refusal(scratch.parent.parent, error)
+    if isinstance(error, RecursionError):
+        meant = ActionError("a tree is nested too deeply", hint="let its rule nest fewer directories")
+    meant = meant or InternalError(f"{type(error).__name__}: {error}")
+    meant.__cause__ = error
+    return meant
 
 
 def _as_twin(action: Action, done: Finished) -> Finished:

@@ -38,6 +38,12 @@ def publish(
     return f"sha256:{resolved.digest.hash}", place
 
 
+def depth(target: TargetNode) -> int:
+    """How many folders below hb-out/ a target is shown."""
+    label = Label.parse(target.label)
+    return f"{label.package}/{label.name}".strip("/").count("/")
+
+
 def _place(out: Path, package: str, name: str) -> Path:
     """Where a target is shown. A folder on the way that was another target's result gives way, and a
     target whose place is a package's folder gets a name no label has: //a:b and //a/b:c can both be

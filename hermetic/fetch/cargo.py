@@ -35,7 +35,19 @@ def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
         )
         for request in requests
     ]
-    return http.fetch(located, files)
+    replies = http.fetch(located, files)
+    return [_explained(request, reply) for request, reply in zip(requests, replies, strict=True)]
+
+
+def _explained(request: FetchRequest, reply: FetchReply) -> FetchReply:
+    if reply.error is None:
+        return reply
+    error = FetchError(
+        f"the crate {request.unkeyed['name']} {request.unkeyed['version']}: {reply.error.message}",
+        label=request.label,
+        hint="check Cargo.lock's checksums and the registry cargo is configured for",
+    )
+    return FetchReply(None, error)
 
 
 def _identity(request: FetchRequest) -> tuple[object, object, object]:

@@ -50,7 +50,7 @@ def crates(text: str) -> list[str]:
 
 def _from_sdist(requirement: str, work: Path) -> str:
     """The Cargo.lock nearest to the top of a source distribution."""
-    name, version, filename, sha256 = find_sdist(requirement, work)
+    name, version, filename, sha256 = find_sdist(requirement)
     store = DiskStore(work / "store")
     unkeyed = {"name": name, "version": version, "filename": filename, "kind": "sdist"}
     (found,) = fetch_batch("python", [FetchRequest(requirement, {"sha256": sha256}, unkeyed)], work / "fetch", store)

@@ -1,7 +1,7 @@
 """Python files by hash, from the user's own index.
 
-Which index that is, pip's configuration and environment say, uv's variables after it, and else pip's
-own default, asked of pip when it is needed. A file is found on the index's page of its project and
+Which index that is, the environment of pip and uv says, pip's configuration after it, and else uv, which
+is asked for its own configuration and default. A file is found on the index's page of its project and
 verified by the pin; the page is never trusted.
 """
 
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 from hermetic.errors import FetchError
 from hermetic.fetch import http
@@ -33,9 +33,11 @@ ATTEMPTS = 3
 
 @dataclass
 class Page:
-    """What the indexes list of a project: URLs by file name, and why an index did not answer."""
+    """What the indexes list of a project: URLs and claimed SHA-256 by file name, and why an index did
+    not answer."""
 
     links: dict[str, list[str]] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
@@ -85,28 +87,37 @@ def normal(name: str) -> str:
 
 def indexes(environ: Mapping[str, str]) -> list[str]:
     """Base URLs of the user's index, and of extra ones after it."""
-    first = configured(environ) or _pip_default()
+    first = configured(environ) or _uv_index(environ)
     if not first:
-        raise FetchError("no Python index is configured", hint="pip config set global.index-url URL")
+        raise FetchError("no Python index is configured", hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
     return [first, *environ.get("PIP_EXTRA_INDEX_URL", "").split()]
 
 
 def configured(environ: Mapping[str, str]) -> str:
-    """The index the user has chosen, "" when nobody has."""
+    """The index the user has chosen by a variable or in pip's configuration, "" when in neither."""
     first = environ.get("PIP_INDEX_URL") or environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
-    return first or _pip("config", "get", "global.index-url")
+    return first or _python(environ, "pip", "config", "get", "global.index-url")
 
 
-def _pip(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
+def _uv_index(environ: Mapping[str, str]) -> str:
+    """What uv uses: its configuration says, or uv itself, so that hb need not know."""
+    words = ("pip", "compile", "-", "--emit-index-url", "--no-header", "--offline", "--no-cache", "--quiet")
+    match = re.search(r"^--index-url (\S+)$", _python(environ, "uv", *words), re.M)
+    return match[1] if match else ""
+
+
+def _python(environ: Mapping[str, str], *module: str) -> str:
+    """The output of a Python module's command line; "" when it fails or is not there."""
+    done = subprocess.run(
+        [sys.executable, "-m", *module],
+        env=dict(environ),
+        cwd="/",  # the folder's own pyproject.toml is not the user's configuration
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _pip_default() -> str:
-    """What pip uses when nobody says anything; pip knows, so that hb need not."""
-    code = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 def page_of(bases: Sequence[str], name: str) -> Page:
@@ -114,14 +125,15 @@ def page_of(bases: Sequence[str], name: str) -> Page:
     page = Page()
     for base in bases:
         try:
-            for filename, link in _ask(f"{base.rstrip('/')}/{name}/"):
+            for filename, link, sha256 in _ask(f"{base.rstrip('/')}/{name}/"):
                 page.links.setdefault(filename, []).append(link)
+                page.sha256.setdefault(filename, sha256)
         except (Refused, Transient) as error:
             page.failures.append(f"{_host(base)}: {error}")
     return page
 
 
-def _ask(url: str) -> list[tuple[str, str]]:
+def _ask(url: str) -> list[tuple[str, str, str]]:
     """The files of one page; none where the index has no such project."""
     for attempt in range(ATTEMPTS):
         try:
@@ -139,18 +151,24 @@ def _ask(url: str) -> list[tuple[str, str]]:
     return []
 
 
-def parse_page(body: bytes, content_type: str, url: str) -> list[tuple[str, str]]:
-    """(file name, absolute URL) of a simple-index page, in HTML (PEP 503) or JSON (PEP 691). Refused
-    when it is no such page."""
+def parse_page(body: bytes, content_type: str, url: str) -> list[tuple[str, str, str]]:
+    """(file name, absolute URL, SHA-256 or "") of a simple-index page, in HTML (PEP 503) or JSON (PEP
+    691). Refused when it is no such page."""
     try:
         if content_type.endswith("json"):
-            return [(str(file["filename"]), urljoin(url, file["url"])) for file in json.loads(body)["files"]]
+            return [
+                (str(file["filename"]), urljoin(url, file["url"]), str(file.get("hashes", {}).get("sha256", "")))
+                for file in json.loads(body)["files"]
+            ]
         parser = _Links()
         parser.feed(body.decode("utf-8", "replace"))
         base = urljoin(url, parser.base)
-        links = [urljoin(base, link).partition("#")[0] for link in parser.found]
-        return [(unquote(urlsplit(link).path.rpartition("/")[2]), link) for link in links]
-    except (ValueError, KeyError, TypeError) as error:
+        links = [urljoin(base, link).partition("#") for link in parser.found]
+        return [
+            (unquote(urlsplit(link).path.rpartition("/")[2]), link, dict(parse_qsl(fragment)).get("sha256", ""))
+            for link, _, fragment in links
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"has no page of an index there ({type(error).__name__}: {error})") from error
 
 

@@ -7,6 +7,7 @@ and hashes; where a file can be had is asked when it is fetched, so no index is 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from hermetic.errors import FetchError
 from hermetic.fetch import lockfile
-from hermetic.fetch.python import configured
+from hermetic.fetch.python import configured, indexes, page_of
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 # What may be set on a machine and would bring in wheels that no lock of another machine would have.
@@ -42,20 +43,35 @@ def lock_python(spec: Mapping[str, Any], work: Path) -> str:
     return lockfile.write("python", spec, lines)
 
 
-def lock_python_sdist(spec: Mapping[str, Any], work: Path) -> str:
+def lock_python_sdist(spec: Mapping[str, Any], work: Path) -> str:  # noqa: ARG001
     """The line ``name==version filename sha256`` of one source distribution."""
-    _, _, filename, sha256 = find_sdist(str(spec["requirement"]), work)
+    _, _, filename, sha256 = find_sdist(str(spec["requirement"]))
     return lockfile.write("python_sdist", spec, [f"{spec['requirement']} {filename} {sha256}"])
 
 
-def find_sdist(requirement: str, work: Path) -> tuple[str, str, str, str]:
-    """(name, version, file name, SHA-256) of ``name==version``'s source distribution."""
-    lock = _compile([requirement], ["--no-deps"], work / "sdist")
-    for package in lock.get("packages", []):
-        sdist = package.get("sdist")
-        if sdist:
-            return package["name"], package["version"], _filename(sdist), _sha256(sdist)
-    raise FetchError(f"{requirement} has no source distribution")
+def find_sdist(requirement: str) -> tuple[str, str, str, str]:
+    """(name, version, file name, SHA-256) of ``name==version``'s source distribution, as the index's
+    page lists it. No resolver is asked: for a project without wheels it would run the build backend."""
+    from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist_filename
+    from packaging.version import InvalidVersion, Version
+
+    name, equals, version = (part.strip() for part in requirement.partition("=="))
+    try:
+        wanted = (canonicalize_name(name), Version(version))
+    except InvalidVersion:
+        equals = ""
+    if not equals:
+        raise FetchError(f"{requirement} is not of the form name==version", hint="a source is locked by its version")
+    page = page_of(indexes(os.environ)[:1], wanted[0])
+    for filename in sorted(page.links):  # .tar.gz before .zip
+        try:
+            found = parse_sdist_filename(filename)
+        except (InvalidSdistFilename, InvalidVersion):
+            continue  # a wheel, or a name that no installer would take
+        if found == wanted:
+            return name, version, filename, _checked(page.sha256[filename], filename)
+    why = f": {'; '.join(page.failures)}" if page.failures else "" if page.links else ": the index has no such project"
+    raise FetchError(f"{requirement} has no source distribution{why}")
 
 
 def resolve(spec: Mapping[str, Any], arch: str, work: Path) -> Iterator[tuple[str, str, str]]:
@@ -114,10 +130,13 @@ def _filename(file: Mapping[str, Any]) -> str:
 
 
 def _sha256(file: Mapping[str, Any]) -> str:
-    sha256 = file.get("hashes", {}).get("sha256")
-    if not sha256:
-        raise FetchError(f"the index gives no sha256 of {_filename(file)}", hint="use an index that does")
-    return str(sha256)
+    return _checked(file.get("hashes", {}).get("sha256"), _filename(file))
+
+
+def _checked(sha256: object, filename: str) -> str:
+    if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise FetchError(f"the index gives no sha256 of {filename}", hint="use an index that does")
+    return sha256
 
 
 def _compile(requirements: Sequence[str], options: Sequence[str], work: Path) -> dict[str, Any]:

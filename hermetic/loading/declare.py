@@ -128,5 +128,14 @@ def _record(draft: PackageDraft, cls: Any, rule: str, attrs: dict[str, Any], loc
     for attr, field_info in known.items():
         if attr != "name" and attr not in attrs and field_info.is_required():
             raise AttributeError_(f"{rule} needs the attribute {attr!r}", location=location, label=str(label))
+    for attr in ("visibility", "tags"):
+        value = attrs.get(attr, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise AttributeError_(
+                f"attribute {attr!r} of {rule} should be a list of strings, not {str(value)[:200]!r}",
+                location=location,
+                label=str(label),
+                hint=f"{attr} cannot be chosen by select()" if "Select" in type(value).__name__ else None,
+            )
     draft.claim(name, location)
     draft.declarations[name] = Declaration(cls, name, draft.path, attrs, location)

@@ -232,7 +232,15 @@ def _explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REASONS:
+        refused = refusal(root, error)
+        if refused is None:
             raise
-        reason, hint = _REASONS[error.errno]
-        raise StoreError(f"the store {root} cannot be written: {reason}", hint=hint) from error
+        raise refused from error
+
+
+def refusal(root: Path, error: OSError) -> StoreError | None:
+    """What the operating system's refusal means for a store, or None for another kind of error."""
+    if error.errno not in _REASONS:
+        return None
+    reason, hint = _REASONS[error.errno]
+    return StoreError(f"the store {root} cannot be written: {reason}", hint=hint)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hermetic.digest import Digest
 from hermetic.epoch import SOURCE_DATE_EPOCH
-from hermetic.errors import StoreError
+from hermetic.errors import ActionError, StoreError
 from hermetic.store.disk import DiskStore
 from hermetic.tree import Directory, File, Subdir, Symlink
 
@@ -37,6 +37,11 @@ class DiskStage:
             os.rename(temporary / "tree", place)
         except OSError as error:
             # another process was faster: its tree is as good as ours
+            if error.errno == errno.ENAMETOOLONG:
+                raise ActionError(
+                    f"the tree {root} has paths longer than this system allows",
+                    hint="let its rule nest fewer directories, or use shorter names",
+                ) from None
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not place.is_dir():
                 raise
         finally:
@@ -97,4 +102,27 @@ def remove_tree(path: Path) -> None:
         if not isinstance(info[1], FileNotFoundError):
             retry(function, name, info[1])
 
-    shutil.rmtree(path, onerror=on_error)
+    try:
+        shutil.rmtree(path, onerror=on_error)
+    except RecursionError:
+        _flatten(path)
+
+
+def _flatten(top: Path) -> None:
+    """Delete a folder nested deeper than recursion goes: every directory is first moved up."""
+    with tempfile.TemporaryDirectory(dir=top.parent, prefix=".rm-") as near:
+        os.rename(top, f"{near}/0")
+        pending, count = [f"{near}/0"], 1
+        while pending:
+            folder = pending.pop()
+            os.chmod(folder, 0o700)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        os.chmod(entry.path, 0o700)
+                        pending.append(f"{near}/{count}")
+                        os.rename(entry.path, pending[-1])
+                        count += 1
+                    else:
+                        os.unlink(entry.path)
+            os.rmdir(folder)

@@ -54,8 +54,8 @@ def test_the_launcher_works_through_links_and_from_anywhere(one, tmp_path: Path)
     assert done.returncode == 0, done.stderr
 
 
-def readable_packages(workspace, tmp_path: Path) -> Path:
-    """hb's packages where any user can read them; skips where no Python of the system can use them."""
+def readable_python(workspace, tmp_path: Path) -> Path:
+    """hb's environment where any user can read it; skips where no Python of the system can use it."""
     text = workspace.hb("info").out
     venv = Path(next(line.split()[1] for line in text.splitlines() if line.startswith("python"))).parents[1]
     (found,) = venv.glob("lib/python3.*/site-packages")
@@ -63,8 +63,10 @@ def readable_packages(workspace, tmp_path: Path) -> Path:
     if not system.exists() or system.resolve().name != found.parent.name:
         pytest.skip("the system's Python is of another version")
     heavy = shutil.ignore_patterns("uv*", "pip*", "setuptools*", "cryptography*", "__pycache__")
-    shutil.copytree(found, tmp_path / "packages", ignore=heavy)
-    return tmp_path / "packages"
+    new = tmp_path / "venv"
+    subprocess.run([str(system), "-m", "venv", "--without-pip", str(new)], check=True)
+    shutil.copytree(found, new / "lib" / found.parent.name / "site-packages", ignore=heavy, dirs_exist_ok=True)
+    return new / "bin/python"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
@@ -75,11 +77,12 @@ def test_another_user_with_a_read_only_workspace_and_the_same_store(one, tmp_pat
     for folder in (one.root, *one.root.parents):
         if str(folder).startswith(str(one.root.parents[3])):
             folder.chmod(folder.stat().st_mode | 0o055)
+    subprocess.run(["chmod", "-R", "a+rX", str(one.root)], check=True)
     subprocess.run(["chown", "-R", "65534:65534", str(one.store)], check=True)
-    packages = readable_packages(one, tmp_path)
+    python = readable_python(one, tmp_path)
     script = (
-        f"cd {one.root} && PYTHONPATH={HB.parent}:{packages} HB_STORE={one.store} HOME=/nonexistent "
-        "setpriv --reuid=65534 --regid=65534 --clear-groups /usr/bin/python3 -s -m hermetic.cli.main build //:a"
+        f"cd {one.root} && PYTHONPATH={HB.parent} HB_STORE={one.store} HOME=/nonexistent "
+        f"setpriv --reuid=65534 --regid=65534 --clear-groups {python} -s -m hermetic.cli.main build //:a"
     )
     second = shell(one, script)
     assert second.returncode == 0, second.stderr

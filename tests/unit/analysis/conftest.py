@@ -62,7 +62,9 @@ class Workspace:
     def build(self, package: str, text: str) -> None:
         self.write(f"{package}/BUILD.py", "from rules.demo import *\n".replace("*", NAMES) + text)
 
-    def answer(self, *patterns: str, exec_platform: str = "linux-amd64", keep_going: bool = False, **settings: str) -> Answer:
+    def answer(
+        self, *patterns: str, exec_platform: str = "linux-amd64", keep_going: bool = False, **settings: str
+    ) -> Answer:
         loader = Loader(self.root)
         return analyse(loader, patterns, settings, exec_platform, keep_going=keep_going)
 
