@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -84,12 +84,7 @@ def workspace(tmp_path: Path, demo: ModuleType) -> Workspace:
     return Workspace(tmp_path)
 
 
-@pytest.fixture
-def make_workspace(tmp_path: Path, demo: ModuleType) -> Callable[[str, Mapping[str, str]], Workspace]:
-    def make(name: str, files: Mapping[str, str]) -> Workspace:
-        made = Workspace(tmp_path / name)
-        for path, text in files.items():
-            made.write(path, text)
-        return made
-
-    return make
+@pytest.fixture(scope="session")
+def new_workspace(tmp_path_factory: pytest.TempPathFactory, demo: ModuleType) -> Callable[[], Workspace]:
+    """Makes a fresh workspace each time: property tests need many."""
+    return lambda: Workspace(tmp_path_factory.mktemp("workspace"))
