@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TextIO
 
 from hermetic.action import ActionGraph, TargetNode
 from hermetic.analysis.codec import made_in
@@ -18,8 +19,8 @@ from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
 
 
-def build(found: Session, loaded: Loaded, command: Sequence[str]) -> int:
-    """Build what was loaded; returns the exit code."""
+def build(found: Session, loaded: Loaded, command: Sequence[str], stdout: TextIO | None = None) -> int:
+    """Build what was loaded; returns the exit code. ``stdout``: where the lines of results go."""
     reporter = TerminalReporter()
     result = found.execute(loaded, reporter)
     lines: list[dict[str, str]] = []
@@ -38,7 +39,7 @@ def build(found: Session, loaded: Loaded, command: Sequence[str]) -> int:
     if found.args.dry_run:
         _print_plan(result)
     reporter.end(result)
-    _print(lines, result, found.args.json)
+    _print(lines, result, found.args.json, stdout)
     return exit_code(loaded, result)
 
 
@@ -81,9 +82,9 @@ def _published(found: Session, graph: ActionGraph, result: BuildResult) -> list[
     return [rows[one] for one in graph.requested if one in rows]
 
 
-def _print(rows: Sequence[dict[str, str]], result: BuildResult, as_json: bool) -> None:
+def _print(rows: Sequence[dict[str, str]], result: BuildResult, as_json: bool, stdout: TextIO | None) -> None:
     for row in rows:
-        print(json.dumps(row) if as_json else f"{row['label']}\t{row['digest']}\t{row['path']}")
+        print(json.dumps(row) if as_json else f"{row['label']}\t{row['digest']}\t{row['path']}", file=stdout)
     if as_json:
         summary = {
             "build_id": result.build_id,
@@ -91,7 +92,7 @@ def _print(rows: Sequence[dict[str, str]], result: BuildResult, as_json: bool) -
             "actions": len(result.finished),
             "outcomes": result.counts(),
         }
-        print(json.dumps({"summary": summary}))
+        print(json.dumps({"summary": summary}), file=stdout)
 
 
 def _print_plan(result: BuildResult) -> None:

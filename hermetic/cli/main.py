@@ -14,6 +14,7 @@ from hermetic.cli.streams import abandon, finish, open_missing, say
 VERBS = {
     "build": "build targets and show them under hb-out/",
     "test": "build and run tests",
+    "run": "build a target and run the program it makes",
     "fetch": "fetch what targets need, and run nothing",
     "lock": "resolve and pin what targets fetch",
     "vendor": "write everything an air-gapped build needs into a folder",

@@ -44,6 +44,14 @@ def depth(target: TargetNode) -> int:
     return f"{label.package}/{label.name}".strip("/").count("/")
 
 
+def shown(target: TargetNode, out: Path) -> Path:
+    """Where ``publish`` showed a target last."""
+    label = Label.parse(target.label)
+    place = out / label.package / label.name
+    aside = place.with_name(f":{place.name}")
+    return aside if place.is_dir() and not place.is_symlink() and aside.exists() else place
+
+
 def _place(out: Path, package: str, name: str) -> Path:
     """Where a target is shown. A folder on the way that was another target's result gives way, and a
     target whose place is a package's folder gets a name no label has: //a:b and //a/b:c can both be

@@ -244,7 +244,8 @@ def test_exit_codes(chain, words: list[str], code: int, phrase: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["build", "test", "fetch", "lock", "vendor", "shell", "config", "image", "log", "doctor", "clean", "info"]
+    "verb",
+    ["build", "test", "run", "fetch", "lock", "vendor", "shell", "config", "image", "log", "doctor", "clean", "info"],
 )
 def test_every_command_has_help_with_an_example(chain, verb: str) -> None:
     done = chain.hb(verb, "--help")
@@ -277,3 +278,17 @@ def test_jobs_do_not_change_results(chain) -> None:
     subprocess.run(["rm", "-rf", str(chain.store)], check=True)
     two = chain.hb("build", "//...", "--jobs", "2", "--json")
     assert one.target("//:ab")["digest"] == two.target("//:ab")["digest"]
+
+
+def test_run_builds_and_becomes_the_program(chain) -> None:
+    chain.build_file(
+        'command(name="p", rootfs=":rootfs", kind="blob", cmd="printf \'#!/bin/sh\\necho ran $*; exit 5\\n\' > out; chmod +x out")\n'
+        'command(name="two", rootfs=":rootfs", cmd="mkdir out/bin; for f in x y; do cp /bin/true out/bin/$f; done")\n'
+        'command(name="none", rootfs=":rootfs", cmd="echo > out/file")\n'
+    )
+    done = chain.hb("run", "//:p", "--", "one", "--two")
+    assert (done.code, done.out) == (5, "ran one --two\n"), done.err
+    several = chain.hb("run", "//:two")
+    assert (several.code, "--program bin/x | bin/y" in several.err) == (2, True), several.err
+    assert chain.hb("run", "//:two", "--program", "bin/y").code == 0
+    assert chain.hb("run", "//:none").code == 2
