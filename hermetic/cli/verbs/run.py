@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from hermetic.cli.options import Parser, add_build
 from hermetic.errors import CommandLineError, did_you_mean
@@ -36,10 +35,10 @@ def main(words: Sequence[str]) -> int:
         if code or args.dry_run:
             return code
         program = _program(shown(target, found.out), args.program, target.label)
-    _become(program, args.arguments)
+    return _become(program, args.arguments)
 
 
-def _become(program: Path, arguments: Sequence[str]) -> NoReturn:
+def _become(program: Path, arguments: Sequence[str]) -> int:
     sys.stderr.flush()
     try:
         os.execv(program, [str(program), *arguments])
