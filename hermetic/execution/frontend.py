@@ -80,7 +80,7 @@ class Frontend:
             raise _explained(answer.returncode, answer.stderr.decode("utf-8", "replace"))
         try:
             found = json.loads(answer.stdout)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InternalError("the loader's answer is not JSON") from None
         if not isinstance(found, dict) or "errors" not in found:
             raise InternalError("the loader's answer has no list of errors")
