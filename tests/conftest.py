@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ from hermetic.store.stage import DiskStage
 
 PROGRAMS = ("bash", "cat", "chmod", "cp", "date", "env", "find", "head", "hostname", "id", "ln", "ls", "mkdir", "mkfifo",
             "mv", "nproc", "python3", "rm", "sed", "sh", "sleep", "stat", "sync", "tail", "touch", "true", "uname", "yes")  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Started in the background, we would inherit an ignored SIGINT, and so would what we interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -233,12 +233,12 @@ attribution(
     name="attribution_text",
     at="/workspace/ATTRIBUTION.txt",
     of=[
-        "//container/native:ffmpeg",
         "//container/native:hwloc",
         "//container/native:libfabric",
         "//container/native:ucx",
         "//container/wheels:safetensors",
-    ],
+    ]
+    + select({"enable_media_ffmpeg=true": ["//container/native:ffmpeg"], "default": []}),
 )
 
 layer(

@@ -109,8 +109,9 @@ def test_podman_runs(make, tmp_path: Path) -> None:
     short = Path("/tmp") / f"hb-podman-{os.getpid()}"  # podman refuses long paths
     storage = [f"--root={tmp_path}/podman", f"--runroot={short}/run", f"--tmpdir={short}/tmp"]
     podman = ["podman", *storage, *PODMAN]
+    shutil.copytree(layout, short / "layout")  # it reads a layout's path as a name: lower case only
     try:
-        image_id = run(*podman, "pull", "--quiet", f"oci:{layout}").strip()
+        image_id = run(*podman, "pull", "--quiet", f"oci:{short}/layout").strip()
         limits = ["--network=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=10000:10000"]
         assert run(*podman, "run", "--rm", *limits, image_id) == "hello\n"
     finally:
