@@ -88,10 +88,10 @@ def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:
 
 def _isolation(spec: SandboxSpec) -> list[str]:
     argv = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--hostname", "hb"]
-    argv += ["--uid", str(spec.uid), "--gid", str(spec.uid), "--cap-drop", "ALL"]
+    argv += ["--uid", str(spec.uid), "--gid", str(spec.uid), "--cap-drop", "ALL", "--disable-userns"]
     if spec.root is Root.OVERLAY:
-        return argv + [word for name in ROOT_CAPABILITIES for word in ("--cap-add", f"CAP_{name}")]
-    return [*argv, "--disable-userns"]
+        argv += [word for name in ROOT_CAPABILITIES for word in ("--cap-add", f"CAP_{name}")]
+    return argv
 
 
 def _root(spec: SandboxSpec, layout: Layout, skeleton: Path) -> list[str]:

@@ -47,7 +47,8 @@ def run_boxed_python(
     argv += ["--setenv", "PYTHONPATH", os.pathsep.join(map(str, python_path))]
     argv += ["--chdir", "/", "--", sys.executable, "-s", "-B", "-m", module]
     try:
-        done = subprocess.run(argv, input=request, capture_output=True, timeout=deadline, check=False)
+        # None for bubblewrap either: it is the box's first process, and BUILD code can read /proc/1/environ.
+        done = subprocess.run(argv, input=request, capture_output=True, timeout=deadline, check=False, env={})
     except subprocess.TimeoutExpired:
         raise BuildFileError(
             f"loading the BUILD files took longer than {deadline:.0f} s",

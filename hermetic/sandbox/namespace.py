@@ -9,22 +9,27 @@ counted; the time limit and a cancellation kill every process.
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hermetic.errors import SandboxUnavailable
+from hermetic.errors import ActionError, HbError, SandboxUnavailable, StoreError
 from hermetic.sandbox.bwrap import Layout, arguments
+from hermetic.sandbox.first import FirstProcess, Usage, adopt_orphans
 from hermetic.sandbox.owners import read_record
 from hermetic.sandbox.spec import Cancel, Ending, SandboxResult, SandboxSpec
 
 POLL = 0.1  # seconds between looks at cancellation and the deadline
 LOW_SPACE = 1 << 20  # bytes: less free space than this at the end casts doubt on the outputs
+CHDIR = "Can't chdir to "  # how bubblewrap begins to say so
+UMASK = 0o022  # the caller's would show in the modes of what is made
 
 
 class NamespaceSandbox:
@@ -35,17 +40,18 @@ class NamespaceSandbox:
         argv = arguments(spec, layout)
         killed_before = oom_kills()
         started = time.monotonic()
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, close_fds=True
-        )
+        process, first = _start(argv)
         logs = [Log(work / "stdout", spec.log_limit), Log(work / "stderr", spec.log_limit)]
-        stopped = _supervise(process, logs, started + spec.timeout, cancel.is_set)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = code = os.waitstatus_to_exitcode(status)
-        for log in logs:
-            log.close()
-        code = 128 - code if code < 0 else code
-        if stopped is None and code == 1:
+        try:
+            stopped = _supervise(process, logs, started + spec.timeout, cancel.is_set)
+            for log in logs:
+                log.close()
+        except OSError as error:
+            hint = "free some space, or use a store on another disk with --store"
+            raise StoreError(f"the command's log cannot be written: {error.strerror}", hint=hint) from error
+        finally:
+            code, usage, executed = _reap(process, first)
+        if not executed and stopped is None:
             _explain_setup_failure(logs[1].path)
         oom = oom_kills() > killed_before
         return SandboxResult(
@@ -55,11 +61,49 @@ class NamespaceSandbox:
             stderr=logs[1].path,
             outputs=layout.outputs,
             wall=time.monotonic() - started,
-            cpu=usage.ru_utime + usage.ru_stime,
-            max_rss=usage.ru_maxrss * 1024,
+            cpu=usage.cpu,
+            max_rss=usage.max_rss,
             owners=read_record(work / "owners"),
             tainted=_taint(work, oom),
         )
+
+
+def _start(argv: list[str]) -> tuple[subprocess.Popen[bytes], FirstProcess]:
+    """A session of its own keeps the terminal's Ctrl-C for hb, which then cancels in order."""
+    adopt_orphans()
+    status, theirs = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [argv[0], "--json-status-fd", str(theirs), *argv[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={},
+            pass_fds=(theirs,),
+            umask=UMASK,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(status)
+        raise
+    finally:
+        os.close(theirs)
+    with suppress(OSError):  # gone already; a core file is a nuisance and no danger
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+    return process, FirstProcess.of(status)
+
+
+def _reap(process: subprocess.Popen[bytes], first: FirstProcess) -> tuple[int, Usage, bool]:
+    """Exit code, what was used, and whether the command was executed. Kills what still runs, which is
+    nothing unless supervising it failed."""
+    _kill(process)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    _, status = os.waitpid(process.pid, 0)
+    process.returncode = code = os.waitstatus_to_exitcode(status)
+    usage, executed = first.wait()
+    return (128 - code if code < 0 else code), usage, executed
 
 
 @dataclass(slots=True)
@@ -93,8 +137,7 @@ class Log:
 def _supervise(
     process: subprocess.Popen[bytes], logs: list[Log], deadline: float, cancelled: Callable[[], bool]
 ) -> Ending | None:
-    """Copy output until both pipes are closed; that is when the last process of the sandbox is gone.
-    Returns why it was killed, if it was."""
+    """Copy output until both pipes are closed and bubblewrap has ended. Returns why it was killed, if it was."""
     stopped: Ending | None = None
     with selectors.DefaultSelector() as selector:
         for stream, log in zip((process.stdout, process.stderr), logs, strict=True):
@@ -111,7 +154,7 @@ def _supervise(
             if stopped is None:
                 stopped = Ending.CANCELLED if cancelled() else Ending.TIMEOUT if time.monotonic() > deadline else None
                 if stopped is not None:
-                    process.send_signal(signal.SIGKILL)  # --die-with-parent takes the rest
+                    _kill(process)
     if stopped is None:
         stopped = _await_exit(process, deadline, cancelled)
     return stopped
@@ -119,16 +162,23 @@ def _supervise(
 
 def _await_exit(process: subprocess.Popen[bytes], deadline: float, cancelled: Callable[[], bool]) -> Ending | None:
     """A command may close its output and go on working."""
-    while True:
-        done = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-        if done is not None:
-            return None
+    while not _ended(process):
         ending = Ending.CANCELLED if cancelled() else Ending.TIMEOUT if time.monotonic() > deadline else None
         if ending is not None:
-            process.send_signal(signal.SIGKILL)
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            _kill(process)
             return ending
         time.sleep(0.002)
+    return None
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """``--die-with-parent`` takes the rest. Not ``send_signal``, which would reap a process that has
+    just ended by itself."""
+    os.kill(process.pid, signal.SIGKILL)
 
 
 def _ending(code: int, oom: bool) -> Ending:
@@ -157,8 +207,19 @@ def _taint(work: Path, oom: bool) -> str:
 
 def _explain_setup_failure(stderr: Path) -> None:
     with stderr.open("rb") as stream:
-        text = stream.read(2000).decode(errors="replace")
+        text = stream.read(2000).decode(errors="replace").strip()
     if text.startswith("bwrap: "):
-        from hermetic.sandbox.probe import advice
+        raise _setup_failure(text.removeprefix("bwrap: "))
 
-        raise SandboxUnavailable(f"the sandbox could not be made: {text.strip()}", hint=advice(text))
+
+def _setup_failure(text: str) -> HbError:
+    """What bubblewrap says, as the fault of the command's declaration or else of the machine."""
+    if text.startswith("execvp "):
+        hint = "add the target that brings it to the inputs (a script also needs the interpreter of its first line)"
+        return ActionError(f"the command cannot be started: {text.removeprefix('execvp ')}", hint=hint)
+    if text.startswith(CHDIR):
+        hint = "make it an input or an output, or work below /build"
+        return ActionError(f"the working directory is not in the sandbox: {text.removeprefix(CHDIR)}", hint=hint)
+    from hermetic.sandbox.probe import advice
+
+    return SandboxUnavailable(f"the sandbox could not be made: {text}", hint=advice(text))

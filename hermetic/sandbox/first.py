@@ -1,0 +1,80 @@
+"""The first process of a sandbox, whose death is the death of everything in it.
+
+bubblewrap leaves as soon as the command has. What the command left behind is killed a moment later,
+and until then it can write to the outputs. So hb waits for the namespace's first process, which the
+kernel lets go only after all others; being the nearest subreaper, hb inherits it, and with it the
+count of the time and memory that everything in the sandbox used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+from dataclasses import dataclass
+from functools import cache
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    cpu: float = 0.0  # user + system seconds
+    max_rss: int = 0  # bytes, of the largest process
+
+
+@dataclass(slots=True)
+class FirstProcess:
+    """``status``: the reading end of bubblewrap's ``--json-status-fd``, closed by ``wait``."""
+
+    status: int
+    pid: int = 0
+    pidfd: int = -1
+
+    @classmethod
+    def of(cls, status: int) -> FirstProcess:
+        """Waits until bubblewrap has made the namespaces; there is none if it failed before."""
+        line = b""
+        while not line.endswith(b"\n") and (data := os.read(status, 4096)):
+            line += data
+        if line:
+            pid = int(json.loads(line)["child-pid"])
+            try:
+                return cls(status, pid, os.pidfd_open(pid))
+            except ProcessLookupError:
+                pass  # it failed already, and bubblewrap has taken note
+        return cls(status)
+
+    def wait(self) -> tuple[Usage, bool]:
+        """After bubblewrap itself has ended: what was used, and whether the command was started at all."""
+        usage = self._usage()
+        rest = b""
+        while data := os.read(self.status, 4096):
+            rest += data
+        self.close()
+        return usage, b'"exit-code"' in rest
+
+    def close(self) -> None:
+        os.close(self.status)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+
+    def _usage(self) -> Usage:
+        if self.pidfd < 0:
+            return Usage()
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        poll.poll()
+        try:
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)  # ours: its number is not another's by now
+            usage = os.wait4(self.pid, 0)[2]
+        except ChildProcessError:  # bubblewrap saw it fail, or another subreaper stands between
+            return Usage()
+        return Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+@cache
+def adopt_orphans() -> None:
+    """Make this process the one that sandboxes' first processes are handed to."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
