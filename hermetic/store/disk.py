@@ -20,6 +20,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -113,7 +114,7 @@ class DiskStore:
             digest = Digest.of_file(stream)
         if not self.has(digest):
             try:
-                temporary = self.root / "tmp" / f"take-{os.getpid()}-{digest.hash}"
+                temporary = self.root / "tmp" / f"take-{os.getpid()}-{threading.get_ident()}-{digest.hash}"
                 path.rename(temporary)
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -142,7 +143,7 @@ class DiskStore:
             shutil.copyfileobj(source, out, CHUNK)
             out.flush()
             temporary.chmod(0o555)
-            _rename_into(temporary, twin)
+            _place(temporary, twin)
         return twin
 
     def _cas(self, digest: Digest) -> Path:
@@ -161,7 +162,7 @@ class DiskStore:
 
     def _admit(self, temporary: Path, digest: Digest) -> None:
         temporary.chmod(0o444)
-        _rename_into(temporary, self._cas(digest))
+        _place(temporary, self._cas(digest))
 
     @contextmanager
     def _incoming(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -193,6 +194,22 @@ class DiskStore:
             stream.flush()
             temporary.chmod(0o644)
             _rename_into(temporary, self.root / "ac" / key.hash[:2] / key.hash)
+
+
+def _place(temporary: Path, place: Path) -> None:
+    """Give a finished file its name, unless it is there already: a blob that were replaced by its equal
+    would lose its last link while another thread makes one of it."""
+    try:
+        place.hardlink_to(temporary)
+    except FileExistsError:
+        if place.stat().st_size != temporary.stat().st_size:
+            temporary.rename(place)  # torn: this one is whole
+    except FileNotFoundError:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _place(temporary, place)
+    except OSError:  # no hard links here, or too many
+        _rename_into(temporary, place)
+    temporary.unlink(missing_ok=True)
 
 
 def _rename_into(temporary: Path, place: Path) -> None:
