@@ -31,34 +31,32 @@ class FirstProcess:
     status: int
     pid: int = 0
     pidfd: int = -1
+    said: bytes = b""  # after the first line
 
     @classmethod
     def of(cls, status: int) -> FirstProcess:
         """Waits until bubblewrap has made the namespaces; there is none if it failed before."""
-        line = b""
-        while not line.endswith(b"\n") and (data := os.read(status, 4096)):
-            line += data
+        said = b""
+        while b"\n" not in said and (data := os.read(status, 4096)):
+            said += data
+        line, _, rest = said.partition(b"\n")
         if line:
             pid = int(json.loads(line)["child-pid"])
             try:
-                return cls(status, pid, os.pidfd_open(pid))
+                return cls(status, pid, os.pidfd_open(pid), rest)
             except ProcessLookupError:
                 pass  # it failed already, and bubblewrap has taken note
-        return cls(status)
+        return cls(status, said=rest)
 
     def wait(self) -> tuple[Usage, bool]:
         """After bubblewrap itself has ended: what was used, and whether the command was started at all."""
         usage = self._usage()
-        rest = b""
         while data := os.read(self.status, 4096):
-            rest += data
-        self.close()
-        return usage, b'"exit-code"' in rest
-
-    def close(self) -> None:
+            self.said += data
         os.close(self.status)
         if self.pidfd >= 0:
             os.close(self.pidfd)
+        return usage, b'"exit-code"' in self.said
 
     def _usage(self) -> Usage:
         if self.pidfd < 0:
