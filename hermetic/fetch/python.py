@@ -96,7 +96,11 @@ def indexes(environ: Mapping[str, str]) -> list[str]:
 def configured(environ: Mapping[str, str]) -> str:
     """The index the user has chosen by a variable or in pip's configuration, "" when in neither."""
     first = environ.get("PIP_INDEX_URL") or environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
-    return first or _python(environ, "pip", "config", "get", "global.index-url")
+    if first:
+        return first
+    listed = _python(environ, "pip", "config", "list")  # "get" does not see the file of PIP_CONFIG_FILE
+    found = dict(re.findall(r"^(install|global)\.index-url='(.*)'$", listed, re.M))
+    return found.get("install") or found.get("global") or ""
 
 
 def _uv_index(environ: Mapping[str, str]) -> str:

@@ -23,9 +23,9 @@ from hermetic.fetch.python import configured, indexes, page_of
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 # What may be set on a machine and would bring in wheels that no lock of another machine would have.
 CLEARED = (
-    "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_EXTRA_INDEX_URL", "UV_PRERELEASE", "UV_RESOLUTION",
-    "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER", "UV_NO_BINARY",
-    "UV_NO_BUILD", "UV_TORCH_BACKEND", "UV_OFFLINE",
+    "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_PRERELEASE",
+    "UV_RESOLUTION", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER",
+    "UV_NO_BINARY", "UV_NO_BUILD", "UV_TORCH_BACKEND", "UV_OFFLINE",
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def find_sdist(requirement: str) -> tuple[str, str, str, str]:
     if not equals:
         raise FetchError(f"{requirement} is not of the form name==version", hint="a source is locked by its version")
     page = page_of(indexes(os.environ)[:1], wanted[0])
-    for filename in sorted(page.links):  # .tar.gz before .zip
+    for filename in sorted(page.links, key=lambda one: (one.endswith(".zip"), one)):
         try:
             found = parse_sdist_filename(filename)
         except (InvalidSdistFilename, InvalidVersion):

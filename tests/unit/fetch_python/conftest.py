@@ -60,6 +60,9 @@ class Index:
         index = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
             def do_GET(self) -> None:
                 index.asked.append(self.path)
                 status, kind, body = index.answer(self.path)
@@ -67,7 +70,8 @@ class Index:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command == "GET":
+                    self.wfile.write(body)
 
             def log_message(self, *args: Any) -> None:
                 pass

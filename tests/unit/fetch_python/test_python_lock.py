@@ -131,7 +131,7 @@ def test_the_machines_own_wheels_play_no_part(
 def test_what_cannot_be_resolved_says_why(index: Any, tmp_path: Path) -> None:
     index.wheel("app", "1.0", requires=("lib==1",))
     index.wheel("lib", "2")
-    with pytest.raises(FetchError, match=r"app==1.0.*lib==1"):
+    with pytest.raises(FetchError, match=r"(?s)no version of lib==1.*require app==1\.0"):
         lock_python(spec(arches=["amd64"]), tmp_path)
 
 
@@ -160,8 +160,6 @@ def test_a_source_distribution_is_found_by_its_version(index: Any, tmp_path: Pat
     wanted = {"requirement": "Some_Tool==1.10"}
     text = lock_python_sdist(wanted, tmp_path)
     found = lockfile.entries(text, 3)
-    if found[0][1].endswith(".zip"):
-        found = [[found[0][0], "some_tool-1.10.tar.gz", sha256]]
     assert found == [["Some_Tool==1.10", "some_tool-1.10.tar.gz", sha256]]
 
 
