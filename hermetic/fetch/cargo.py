@@ -96,7 +96,7 @@ def download_template(name: str, version: str, work: Path) -> str:
         done = subprocess.run(
             ["cargo", "generate-lockfile"], cwd=work, env=env, capture_output=True, text=True, check=False
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the latter: a folder of PATH that this user may not enter
         raise FetchError("cargo is not here", hint="install cargo: it knows which registry you use") from None
     for found in sorted((home / "registry" / "index").glob("*/config.json")):
         template = json.loads(found.read_text(encoding="utf-8")).get("dl")

@@ -1,0 +1,102 @@
+"""A sparse registry of our own, with crates made on the spot."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hermetic.fetch.cargo import prefix
+
+
+def make_crate(name: str, version: str, files: Mapping[str, str] | None = None, deps: Mapping[str, str] | None = None) -> bytes:
+    """A .crate file: a library that says its name."""
+    manifest = f'[package]\nname = "{name}"\nversion = "{version}"\nedition = "2021"\n[dependencies]\n'
+    manifest += "".join(f'{dep} = "{wanted}"\n' for dep, wanted in (deps or {}).items())
+    source = f'pub fn name() -> &\'static str {{ "{name} {version}" }}\n'
+    members = {"Cargo.toml": manifest, "src/lib.rs": source, **(files or {})}
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        for path, text in members.items():
+            info = tarfile.TarInfo(f"{name}-{version}/{path}")
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return raw.getvalue()
+
+
+class Registry:
+    """``index`` and ``crates``: what is served. ``dl``: the template the index's config.json has."""
+
+    def __init__(self) -> None:
+        self.index: dict[str, list[str]] = {}
+        self.crates: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        registry = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                registry.asked.append(self.path)
+                body = registry.answer(self.path)
+                self.send_response(404 if body is None else 200)
+                self.send_header("Content-Length", str(len(body or b"")))
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.dl = f"{self.url}/dl/{{crate}}/{{version}}"
+
+    def answer(self, path: str) -> bytes | None:
+        if path == "/index/config.json":
+            return json.dumps({"dl": self.dl}).encode()
+        if path.startswith("/index/"):
+            lines = self.index.get(path.rpartition("/")[2])
+            return "\n".join(lines).encode() if lines else None
+        return self.crates.get(path)
+
+    def add(self, name: str, version: str, path: str = "", **more: Any) -> str:
+        data = make_crate(name, version, **more)
+        sha256 = hashlib.sha256(data).hexdigest()
+        row = {"name": name, "vers": version, "deps": [], "cksum": sha256, "features": {}, "yanked": False}
+        self.index.setdefault(name.lower(), []).append(json.dumps(row))
+        self.crates[path or f"/dl/{name}/{version}"] = data
+        assert prefix(name)
+        return sha256
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """The registry that the user's cargo is configured for, by source replacement."""
+    made = Registry()
+    home = tmp_path / "cargo-home"
+    home.mkdir()
+    (home / "config.toml").write_text(
+        f'[source.crates-io]\nreplace-with = "own"\n[source.own]\nregistry = "sparse+{made.url}/index/"\n[net]\nretry = 0\n'
+    )
+    monkeypatch.setenv("CARGO_HOME", str(home))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield made
+    made.close()
+
+
+@pytest.fixture(name="make_crate")
+def make_crate_fixture() -> Any:
+    return make_crate
