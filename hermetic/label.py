@@ -37,17 +37,28 @@ class Label:
             path, colon, name = text[2:].partition(":")
             if not colon:
                 name = path.rpartition("/")[2]
-                if not name:
+                if not path:
                     raise LabelError(f"{text!r} names no target", hint="write //:name for a root target")
         elif text.startswith("@"):
             raise LabelError(f"{text!r}: labels of other repositories do not exist here")
         else:
             if package is None:
-                raise LabelError(f"{text!r} is relative, but there is no package here", hint=f"write //pkg:{text}")
+                raise LabelError(f"{text!r} is relative, but there is no package here", hint=f"write {_absolute(text)}")
             path, name = package, text.removeprefix(":")
-        _check(text, path, _PACKAGE, "package name", empty_ok=True)
+        check_package(text, path)
         _check(text, name, _TARGET, "target name")
         return Label(path, name)
+
+
+def check_package(text: str, path: str) -> None:
+    """Refuse a ``path`` that cannot be a package's; ``text`` is what the user wrote. Raises LabelError."""
+    _check(text, path, _PACKAGE, "package name", empty_ok=True)
+
+
+def _absolute(text: str) -> str:
+    """What a relative label may have meant, for hints."""
+    text = text.lstrip("/")
+    return f"//{text}" if ":" in text.lstrip(":") else f"//pkg:{text.removeprefix(':')}"
 
 
 def _check(text: str, part: str, allowed: re.Pattern[str], what: str, empty_ok: bool = False) -> None:
@@ -57,11 +68,12 @@ def _check(text: str, part: str, allowed: re.Pattern[str], what: str, empty_ok: 
         raise LabelError(f"{text!r}: empty {what}")
     if len(part) > 1000:
         raise LabelError(f"label too long ({len(part)} characters): {text[:60]!r}…")
+    text = text if len(text) <= 200 else f"{text[:200]}…"
     if not allowed.fullmatch(part):
         bad = next(c for c in part if not allowed.fullmatch(c))
         raise LabelError(f"{text!r}: {what} may not contain {bad!r}")
     if part.startswith("/") or part.endswith("/"):
         raise LabelError(f"{text!r}: {what} may not begin or end with '/'")
     for piece in part.split("/"):
-        if piece in ("", ".", ".."):
+        if not piece.strip("."):  # as in Bazel, "..." is no folder either: it means everything below
             raise LabelError(f"{text!r}: {what} may not contain {piece or '//'!r} as a path component")

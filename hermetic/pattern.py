@@ -1,5 +1,5 @@
 """Target patterns, as in Bazel: ``//...``, ``//p/...``, ``//p:all``, ``//p:*``, labels, and ``-`` before
-any of them to take targets away again."""
+any of them to take targets away again. Relative ones (``...``, ``q:x``, ``:x``) belong to a package."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hermetic.errors import CommandLineError, LabelError
-from hermetic.label import Label
+from hermetic.label import Label, check_package
+
+ALL = ("all", "*", "all-targets")  # names that mean every target of a package
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +43,38 @@ class Pattern:
 def _parse(body: str, package: str | None, negative: bool) -> Pattern:
     if not body:
         raise LabelError("empty target pattern", hint="write //pkg:name, //pkg:all or //...")
+    if body.startswith("///") or (body.startswith("/") and not body.startswith("//")):
+        raise LabelError(f"{body!r} is not a pattern", hint=f"write //{body.lstrip('/')}")
     path, colon, name = body.partition(":")
-    for suffix in ("/...", "..."):
-        if path == suffix.lstrip("/") or path.endswith("/..."):
-            if colon and name not in ("all", "*"):
-                raise LabelError(f"{body!r}: after ... only :all may follow")
-            return Pattern(_package(path.removesuffix("...").rstrip("/"), package), None, True, negative)
-    if colon and name in ("all", "*"):
-        return Pattern(_package(path, package), None, False, negative)
+    if path == "..." or path.endswith("/..."):
+        if colon and name not in ALL:
+            raise LabelError(f"{body!r}: after ... only :all may follow")
+        top = path.removesuffix("...")
+        return Pattern(_package(body, top if top == "//" else top.removesuffix("/"), package), None, True, negative)
+    if colon and name in ALL:
+        return Pattern(_package(body, path, package), None, False, negative)
+    if colon and name == "...":
+        raise LabelError(f"{body!r} is not a pattern", hint=f"write {path}/... for everything below a package")
+    if colon and path and not path.startswith(("//", "@")):
+        return Pattern(_package(body, path, package), Label.parse(f":{name}", "").name, False, negative)
     if not body.startswith("//") and not colon and package is not None and "/" in body:
         raise LabelError(f"{body!r} is neither absolute nor in this package", hint=f"write //{body}")
     label = Label.parse(body, package)
     return Pattern(label.package, label.name, False, negative)
 
 
-def _package(path: str, package: str | None) -> str:
-    """The package a pattern's path names; checked by parsing a label in it."""
-    if path in ("", "//", "/"):
-        if path or package is None:
-            return ""
-        return package
-    if not path.startswith("//"):
-        path = f"//{package}/{path}" if package else f"//{path}"
-    return Label.parse(f"{path}:x").package
+def _package(body: str, path: str, package: str | None) -> str:
+    """The package that the ``path`` of a pattern names."""
+    if path.startswith("@"):
+        raise LabelError(f"{body!r}: labels of other repositories do not exist here")
+    if not path:
+        return package or ""
+    if path.startswith("//"):
+        path = path.removeprefix("//")
+    elif package:
+        path = f"{package}/{path}"
+    check_package(body, path)
+    return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ settings, always in the order of names, so that equal configurations have equal 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -13,11 +14,12 @@ from typing import TypeAlias
 from hermetic.errors import Location, SettingError, did_you_mean
 
 Value: TypeAlias = str | bool | int
+_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """``values`` empty means any value of the default's type."""
+    """``values`` empty means any value of the default's type; only texts have lists of values."""
 
     name: str
     default: Value
@@ -34,10 +36,9 @@ class Setting:
                 return False
             raise SettingError(f"setting {self.name!r} is true or false, not {text!r}")
         if isinstance(self.default, int):
-            try:
-                return int(text)
-            except ValueError:
-                raise SettingError(f"setting {self.name!r} is a number, not {text!r}") from None
+            if not _NUMBER.fullmatch(text):
+                raise SettingError(f"setting {self.name!r} is a number, not {text[:80]!r}")
+            return int(text)
         if self.values and text not in self.values:
             raise SettingError(
                 f"setting {self.name!r} has no value {text!r}",

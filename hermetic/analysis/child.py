@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,28 @@ def main() -> int:
     os.dup2(2, 1)
     request = json.load(sys.stdin)
     from hermetic.errors import HbError, InternalError
-    from hermetic.loading.limits import confine
+    from hermetic.loading.limits import at_deadline, confine
+
+    def stop(error: HbError) -> None:
+        _write(answer_to, {"errors": [error.to_dict()]})
+        os._exit(0)  # other threads may be anywhere
 
     confine(request["memory"], request["cpu_seconds"])
+    at_deadline(request["cpu_seconds"] * 0.9, stop)  # before the parent gives up, so that the line is known
     try:
         answer = handle(request)
     except HbError as error:
         answer = {"errors": [error.to_dict()]}
     except MemoryError:
         answer = {"errors": [InternalError("loading the BUILD files needs more memory than allowed").to_dict()]}
-    with os.fdopen(answer_to, "w", encoding="utf-8") as out:
-        json.dump(answer, out, separators=(",", ":"))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _write(answer_to, answer)
     return 0
+
+
+def _write(descriptor: int, answer: dict[str, Any]) -> None:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump(answer, out, separators=(",", ":"))
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ selects can be resolved.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from hermetic.label import Label
 from hermetic.settings import Platform, Setting
 
 P = ParamSpec("P")
+_ADDRESS = re.compile(r"<[a-z][^\n]{0,200}? at 0x[0-9a-f]+>")
 
 
 @dataclass(frozen=True)
@@ -137,5 +139,17 @@ def _record(draft: PackageDraft, cls: Any, rule: str, attrs: dict[str, Any], loc
                 label=str(label),
                 hint=f"{attr} cannot be chosen by select()" if "Select" in type(value).__name__ else None,
             )
+    _refuse_addresses(attrs, rule, location, str(label))
     draft.claim(name, location)
     draft.declarations[name] = Declaration(cls, name, draft.path, attrs, location)
+
+
+def _refuse_addresses(attrs: Mapping[str, Any], rule: str, location: Location, label: str) -> None:
+    """A function put into a text leaves its place in memory there, and that is another one each time."""
+    for attr, value in attrs.items():
+        items = value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else [value]
+        found = next((m for one in items if isinstance(one, str) and (m := _ADDRESS.search(one))), None)
+        if found:
+            raise AttributeError_(
+                f"attribute {attr!r} of {rule} holds {found[0]!r}", location=location, label=label, hint="call it: f()"
+            )

@@ -1,9 +1,10 @@
 """Evaluation: vetted files run with closed builtins, imports resolved by us.
 
 Guarantees: a file is compiled once per content (bytecode is cached by it); an imported workspace file
-is evaluated once per load, and each importer gets its own copy of its values, so no package can change
-another's; ``from rules.x`` and ``from toolchains.x`` give trusted Python modules; nothing is ever found
-through sys.path.
+is evaluated once per package, and each importer gets its own copy of its values, so no package can
+change what another sees, not even through a function's memory; ``from rules.x`` and ``from toolchains.x``
+give the rules and functions of trusted Python modules, and not what these import for themselves; nothing
+is ever found through sys.path.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, SimpleNamespace
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
-from hermetic.errors import BuildFileError, HbError, Location, did_you_mean
+from hermetic.errors import BuildFileError, HbError, Location, VetError, did_you_mean
 from hermetic.loading import vet
+from hermetic.loading.declare import declare
 
 TRUSTED = ("rules", "toolchains")
 BUILTINS = (
@@ -44,6 +46,11 @@ class Evaluator:
         self._modules: dict[str, dict[str, Any]] = {}
         self._loading: list[str] = []
 
+    def package(self, path: str, names: Mapping[str, Any]) -> None:
+        """Evaluate the BUILD.py at ``path`` with workspace files of its own."""
+        self._modules = {}
+        self.run(path, names)
+
     def run(self, path: str, names: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluate the file at ``path`` (relative to the workspace) with ``names`` as globals."""
         code = self._code(path)
@@ -55,7 +62,7 @@ class Evaluator:
         except HbError as error:
             raise error.at(_line_in(path)) from None
         except RecursionError:
-            raise BuildFileError("calls itself too deeply", location=Location(path, 0)) from None
+            raise BuildFileError("calls itself too deeply", location=_line_in(path)) from None
         except MemoryError:
             raise BuildFileError("needs more memory than loading may use", location=Location(path, 0)) from None
         except Exception as error:
@@ -93,8 +100,8 @@ class Evaluator:
     def _import(self, name: str, _globals: Any = None, _locals: Any = None, names: Any = (), level: int = 0) -> Any:  # noqa: ARG002
         if name.partition(".")[0] in TRUSTED:
             module: Any = self._trusted(name)
-            values = {key: getattr(module, key) for key in names or () if hasattr(module, key)}
-            known = [key for key in dir(module) if not key.startswith("_")]
+            known = [key for key, value in vars(module).items() if _is_offered(value, module.__name__)]
+            values = {key: _copied(getattr(module, key)) for key in names or () if key in known}
         else:
             found = self.module(name)
             values = {key: _copied(found[key]) for key in names or () if key in found}
@@ -126,7 +133,7 @@ class Evaluator:
             return cached
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's advice on style; the vet has said what matters
-            code = compile(vet.vet(source, path), path, "exec", dont_inherit=True)
+            code = _compiled(source, path)
         self._keep(name, code)
         return code
 
@@ -153,6 +160,15 @@ class Evaluator:
             pass  # a cache that cannot be written costs time, nothing else
 
 
+def _compiled(source: bytes, path: str) -> CodeType:
+    try:
+        return compile(vet.vet(source, path), path, "exec", dont_inherit=True)
+    except SyntaxError as error:  # what the parser accepts and the compiler does not: return outside a function
+        raise VetError(error.msg, location=Location(path, error.lineno or 0)) from None
+    except (RecursionError, MemoryError):
+        raise VetError("cannot be compiled: too deeply nested", location=Location(path, 0)) from None
+
+
 def read_source(file: Path, path: str) -> bytes:
     """A file's bytes; refuses what is not a regular file of a sensible size."""
     try:
@@ -177,6 +193,14 @@ def _no_select(*_: object) -> None:
 
 def _print(*words: object) -> None:
     print(*words, file=sys.stderr)
+
+
+def _is_offered(value: Any, module: str) -> bool:
+    """Rules, functions of trusted modules, and plain values; not what such a module imports for itself."""
+    if isinstance(value, ModuleType | type) or value is declare:
+        return False
+    origin = str(getattr(value, "__module__", module) or module)
+    return not callable(value) or origin in (module, declare.__module__) or origin.partition(".")[0] in TRUSTED
 
 
 def _copied(value: Any) -> Any:

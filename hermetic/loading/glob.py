@@ -20,32 +20,31 @@ IGNORED = ("hb-out",)
 def glob_files(workspace: Path, package: str, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
     """Paths relative to the package, in byte order."""
     for pattern in (*include, *exclude):
-        if not isinstance(pattern, str) or pattern.startswith("/") or ".." in pattern.split("/"):
+        parts = pattern.split("/") if isinstance(pattern, str) else [""]
+        if any(part in ("", ".", "..") or "\0" in part for part in parts):
             raise BuildFileError(
                 f"glob pattern {pattern!r} must be relative to the package", hint="a package sees its own folder only"
             )
-    wanted, unwanted = Globs.of(include), Globs.of(exclude)
-    top = workspace / package
-    found = _walk(workspace, top, "", wanted, wanted.start, unwanted, unwanted.start)
+    found = _walk(workspace, workspace / package, Globs.of(include), Globs.of(exclude))
     return sorted(found, key=lambda path: path.encode("utf-8", "surrogateescape"))
 
 
-def _walk(
-    workspace: Path, folder: Path, inside: str, wanted: Globs, take: State, unwanted: Globs, drop: State
-) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        listed = list(entries)
-    for entry in listed:
-        taken, dropped = wanted.step(take, entry.name), unwanted.step(drop, entry.name)
-        if taken is DEAD or dropped is COVERED or (not inside and entry.name in IGNORED):
-            continue
-        path = f"{inside}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            if not os.path.exists(f"{entry.path}/{BUILD_FILE}"):
-                below = Path(entry.path)
-                yield from _walk(workspace, below, f"{path}/", wanted, taken, unwanted, dropped)
-        elif taken is COVERED and entry.is_file() and (not entry.is_symlink() or _stays(workspace, entry.path)):
-            yield path
+def _walk(workspace: Path, top: Path, wanted: Globs, unwanted: Globs) -> Iterator[str]:
+    waiting: list[tuple[str, State, State]] = [("", wanted.start, unwanted.start)]
+    while waiting:
+        inside, take, drop = waiting.pop()
+        with os.scandir(top / inside) as entries:
+            listed = list(entries)
+        for entry in listed:
+            taken, dropped = wanted.step(take, entry.name), unwanted.step(drop, entry.name)
+            if taken is DEAD or dropped is COVERED or (not inside and entry.name in IGNORED):
+                continue
+            path = f"{inside}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                if not os.path.exists(f"{entry.path}/{BUILD_FILE}"):
+                    waiting.append((f"{path}/", taken, dropped))
+            elif taken is COVERED and entry.is_file() and (not entry.is_symlink() or _stays(workspace, entry.path)):
+                yield path
 
 
 def _stays(workspace: Path, path: str) -> bool:

@@ -1,8 +1,15 @@
-"""Limits of the process that runs BUILD code: memory, CPU time, file sizes. Set once, never raised."""
+"""Limits of the process that runs BUILD code: memory, CPU time, file sizes, a deadline. Set once, never raised."""
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from hermetic.errors import BuildFileError, Location
 
 
 def confine(memory: int, cpu_seconds: int) -> None:
@@ -16,3 +23,32 @@ def confine(memory: int, cpu_seconds: int) -> None:
         _, hard = resource.getrlimit(what)
         value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(what, (value, value))
+
+
+def at_deadline(seconds: float, stop: Callable[[BuildFileError], None]) -> None:
+    """After ``seconds`` call ``stop``, in the main thread, with an error that names the line of BUILD
+    code running then. A single endless call into C is out of its reach; the kernel's limits are not."""
+
+    def late(*_: object) -> None:
+        stop(
+            BuildFileError(
+                f"loading the BUILD files took longer than {seconds:.0f} s; it was here",
+                location=_running(),
+                hint="look for a loop that never ends, or raise load_deadline in [tool.hb]",
+            )
+        )
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _running() -> Location | None:
+    """The innermost line of BUILD code in any thread: its file names are relative, Python's are not."""
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            path = frame.f_code.co_filename
+            if path.endswith(".py") and not os.path.isabs(path):
+                return Location(path, frame.f_lineno)
+            frame = frame.f_back
+    return None

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hermetic.errors import BuildFileError, Location, SettingError, did_you_mean
+from hermetic.errors import BuildFileError, CommandLineError, LabelError, Location, SettingError, did_you_mean
 from hermetic.label import Label
 from hermetic.loading.declare import CURRENT, Declaration, PackageDraft, ToolchainDeclaration, call_site, current
 from hermetic.loading.evaluate import Evaluator, fail
 from hermetic.loading.glob import BUILD_FILE, IGNORED, glob_files
 from hermetic.loading.select import Select, make_select
+from hermetic.pattern import Pattern
 from hermetic.settings import Platform, Setting, find_setting
 
 
@@ -86,7 +87,7 @@ class Loader:
         if os.path.lexists(self.workspace / file):
             token = CURRENT.set(draft)
             try:
-                self.evaluator.run(file, prelude(self.workspace))
+                self.evaluator.package(file, prelude(self.workspace))
             finally:
                 CURRENT.reset(token)
         return Package(
@@ -106,7 +107,7 @@ def prelude(workspace: Path) -> dict[str, Any]:
 
     def glob(include: list[str], exclude: list[str] | None = None, allow_empty: bool = False) -> list[str]:
         draft = current("glob()")
-        if isinstance(include, str):
+        if not isinstance(include, list | tuple) or not isinstance(exclude or [], list | tuple):
             raise BuildFileError("glob() takes a list of patterns", location=call_site(draft))
         try:
             found = glob_files(workspace, draft.path, include, exclude or [])
@@ -139,8 +140,13 @@ def _select(branches: dict[str, Any], no_match_error: str = "") -> Select:
 
 def _package(default_visibility: list[str]) -> None:
     draft = current("package()")
+    location = call_site(draft)
     if draft.declarations:
-        raise BuildFileError("package() comes before the targets", location=call_site(draft))
+        raise BuildFileError("package() comes before the targets", location=location)
+    if not isinstance(default_visibility, list | tuple):
+        raise BuildFileError(f"default_visibility is a list, not {default_visibility!r}", location=location)
+    for one in default_visibility:
+        _text("an entry of default_visibility", one, location)
     draft.default_visibility = tuple(default_visibility)
 
 
@@ -152,10 +158,30 @@ def _root(what: str) -> tuple[PackageDraft, Location]:
     return draft, location
 
 
+def _text(what: str, value: Any, location: Location) -> None:
+    if not isinstance(value, str) or not value:
+        raise BuildFileError(f"{what} should be a text, not {value!r}", location=location)
+
+
 def _setting(name: str, default: str | bool | int, values: list[str] | None = None, doc: str = "") -> None:
     draft, location = _root("setting()")
+    _text("the name of a setting", name, location)
+    if not name.isidentifier() or not name.isascii():
+        raise SettingError(f"{name!r} cannot be the name of a setting", location=location, hint="use a-z, 0-9 and _")
     if name in draft.settings:
         raise SettingError(f"setting {name!r} is declared twice", location=location)
+    if not isinstance(default, str | bool | int):
+        raise SettingError(
+            f"the default of setting {name!r} should be a text, a number, True or False", location=location
+        )
+    if values is not None and not (isinstance(default, str) and isinstance(values, list | tuple)):
+        raise SettingError(f"setting {name!r}: only texts have a list of values", location=location)
+    for value in values or ():
+        _text(f"a value of setting {name!r}", value, location)
+        if set(value) & set(",= "):
+            raise SettingError(
+                f"setting {name!r}: the value {value!r} holds a comma, '=' or a space", location=location
+            )
     if values and default not in values:
         raise SettingError(f"the default {default!r} of setting {name!r} is not one of its values", location=location)
     draft.settings[name] = Setting(name, default, tuple(values or ()), doc, location)
@@ -163,7 +189,14 @@ def _setting(name: str, default: str | bool | int, values: list[str] | None = No
 
 def _platform(name: str, os: str, arch: str, settings: dict[str, str] | None = None) -> None:
     draft, location = _root("platform()")
+    for what, value in (("name", name), ("os", os), ("arch", arch)):
+        _text(f"the {what} of a platform", value, location)
+    if name in draft.platforms:
+        raise BuildFileError(f"platform {name!r} is declared twice", location=location)
+    if not isinstance(settings or {}, dict):
+        raise BuildFileError(f"the settings of platform {name!r} should be a dict", location=location)
     for key, value in (settings or {}).items():
+        _text(f"setting {key!r} of platform {name!r}", value, location)
         try:
             find_setting(draft.settings, key).parse(value)
         except SettingError as error:
@@ -172,13 +205,22 @@ def _platform(name: str, os: str, arch: str, settings: dict[str, str] | None = N
 
 
 def _register_toolchains(*patterns: str) -> None:
-    draft, _ = _root("register_toolchains()")
+    draft, location = _root("register_toolchains()")
+    for pattern in patterns:
+        _text("a pattern of toolchains", pattern, location)
+        try:
+            Pattern.parse(pattern)
+        except CommandLineError as error:
+            raise LabelError(error.message, location=location, hint=error.hint) from None
     draft.registered.extend(patterns)
 
 
 def _toolchain(name: str, kind: str, exec: str, target: str, impl: str) -> None:
     draft = current("toolchain()")
     location = call_site(draft)
+    for what, value in (("name", name), ("kind", kind), ("exec", exec), ("target", target), ("impl", impl)):
+        _text(f"the {what} of a toolchain", value, location)
+    Label.parse(f":{name}", draft.path)
     draft.claim(name, location)
     label = Label.parse(impl, draft.path)
     draft.toolchains[name] = ToolchainDeclaration(name, kind, exec, target, label, location)

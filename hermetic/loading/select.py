@@ -20,6 +20,12 @@ class Select:
     def __add__(self, other: Any) -> SelectList:
         return SelectList((self,)).__add__(other)
 
+    def __bool__(self) -> bool:
+        raise _undecided("a condition")
+
+    def __format__(self, spec: str) -> str:
+        raise _undecided("a part of a text")
+
     def __radd__(self, other: Any) -> SelectList:
         return SelectList((other, self))
 
@@ -36,6 +42,19 @@ class SelectList:
 
     def __radd__(self, other: Any) -> SelectList:
         return SelectList((other, *self.parts))
+
+    def __bool__(self) -> bool:
+        raise _undecided("a condition")
+
+    def __format__(self, spec: str) -> str:
+        raise _undecided("a part of a text")
+
+
+def _undecided(use: str) -> BuildFileError:
+    return BuildFileError(
+        f"a select() cannot be {use}: its value is not known while BUILD files are read",
+        hint="put the whole value into the branches, or add to it with +",
+    )
 
 
 def make_select(branches: Any, location: Location, no_match_error: str = "") -> Select:

@@ -11,10 +11,11 @@ bounds; here recursion and size are stopped by limits.
 from __future__ import annotations
 
 import ast
+import re
 
 from hermetic.errors import Location, VetError
 
-VERSION = "1"
+VERSION = "2"
 MAX_SIZE = 4 << 20  # bytes of one file
 
 _STATEMENTS = (
@@ -60,6 +61,7 @@ REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.RShift: (">>", "write the number"),
     ast.Match: ("match", "use if and elif, or a dict"),
 }
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 BAD_ATTRIBUTES = ("format", "format_map", "mro", "gi_frame", "gi_code", "cr_frame", "f_globals", "f_locals", "f_back")
 
 
@@ -70,8 +72,10 @@ def vet(source: bytes, path: str) -> ast.Module:
         module = ast.parse(text, filename=path)
     except SyntaxError as error:
         raise VetError(f"{error.msg}", location=Location(path, error.lineno or 0)) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise VetError(f"cannot be parsed: {error or 'too deeply nested'}", location=Location(path, 1)) from None
+    except (RecursionError, MemoryError):
+        raise VetError("cannot be parsed: too deeply nested", location=Location(path, 1)) from None
+    except ValueError as error:
+        raise VetError(f"cannot be parsed: {error}", location=Location(path, 1)) from None
     for node in ast.walk(module):
         _check(node, path)
     return module
@@ -86,10 +90,15 @@ def _decoded(source: bytes, path: str) -> str:
         line = source[: source.index(b"\0")].count(b"\n") + 1
         raise VetError("holds a NUL byte", location=Location(path, line))
     try:
-        return source.decode("utf-8")
+        text = source.decode("utf-8")
     except UnicodeDecodeError as error:
         line = source[: error.start].count(b"\n") + 1
         raise VetError("is not UTF-8", location=Location(path, line)) from None
+    hidden = _BIDI.search(text)
+    if hidden:  # CVE-2021-42574: text that reads differently from what it does
+        line = text.count("\n", 0, hidden.start()) + 1
+        raise VetError(f"holds the invisible character {hidden[0]!a}", location=Location(path, line))
+    return text
 
 
 def _check(node: ast.AST, path: str) -> None:
@@ -104,7 +113,9 @@ def _check(node: ast.AST, path: str) -> None:
     elif isinstance(node, ast.ImportFrom):
         _check_import(node, where)
     elif isinstance(node, ast.Attribute):
-        _check_attribute(node.attr, where)
+        _check_attribute(node, where)
+    elif isinstance(node, ast.Dict):
+        _check_dict(node, path)
     elif isinstance(node, ast.Name) and node.id.startswith("__"):
         raise VetError(f"the name {node.id!r} is not allowed", location=where, hint="names do not begin with __")
     elif isinstance(node, ast.arg | ast.keyword) and (node.arg or "").startswith("__"):
@@ -138,7 +149,21 @@ def _check_import(node: ast.ImportFrom, where: Location) -> None:
         raise VetError(f"the module {node.module!r} is private", location=where)
 
 
-def _check_attribute(name: str, where: Location) -> None:
+def _check_dict(node: ast.Dict, path: str) -> None:
+    seen: set[object] = set()
+    for key in node.keys:
+        if isinstance(key, ast.Constant):
+            if key.value in seen:
+                raise VetError(f"the key {key.value!r} is in this dict twice", location=Location(path, key.lineno))
+            seen.add(key.value)
+
+
+def _check_attribute(node: ast.Attribute, where: Location) -> None:
+    name = node.attr
+    if not isinstance(node.ctx, ast.Load):
+        raise VetError(
+            f"setting the attribute {name!r} is not allowed", location=where, hint="make a new value; nothing is shared"
+        )
     if name.startswith("_"):
         raise VetError(f"the attribute {name!r} is not allowed", location=where, hint="attributes do not begin with _")
     if name in BAD_ATTRIBUTES:
