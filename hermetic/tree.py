@@ -293,13 +293,16 @@ def build(nodes: Mapping[str, File | Symlink | Meta], save: Save) -> Digest:
         else:
             draft.entries[names[-1]] = node
 
-    def seal(draft: Draft) -> Digest:
+    order = [top]
+    for draft in order:  # grows on the way: parents come before children, whatever the depth
+        order += [child for child in draft.entries.values() if isinstance(child, Draft)]
+    sealed: dict[int, Subdir] = {}
+    for draft in reversed(order):
         done: dict[str, Node] = {
-            name: Subdir(seal(child)) if isinstance(child, Draft) else child for name, child in draft.entries.items()
+            name: sealed[id(child)] if isinstance(child, Draft) else child for name, child in draft.entries.items()
         }
-        return save(Directory(done, draft.meta).encode())
-
-    return seal(top)
+        sealed[id(draft)] = Subdir(save(Directory(done, draft.meta).encode()))
+    return sealed[id(top)].digest
 
 
 def tree_message(root: Digest, load: Load) -> bytes:

@@ -16,7 +16,8 @@ from hermetic.store.memory import MemoryStore
 from hermetic.store.stage import DiskStage
 
 PROGRAMS = ("bash", "cat", "chmod", "cp", "date", "env", "find", "head", "hostname", "id", "ln", "ls", "mkdir", "mkfifo",
-            "mv", "nproc", "python3", "rm", "sed", "sh", "sleep", "stat", "sync", "tail", "touch", "true", "uname", "yes")  # fmt: skip
+            "mv", "nproc", "printf", "python3", "readlink", "rm", "sed", "sh", "sleep", "stat",
+            "sync", "tail", "touch", "true", "uname", "yes")  # fmt: skip
 
 
 def pytest_configure() -> None:

@@ -1,32 +1,28 @@
 """What a command left behind becomes artifacts, after its last process is dead.
 
-Guarantees: nothing is followed out of the output; a missing output, one of the wrong kind, or one that
-is a link, socket, pipe or device is an error that says which and what to do; the changes of an overlay
-root become a tree with deletions, owners, modes and the extended attributes that mean something.
+Guarantees: nothing is followed out of the output, nor on the way to it: a command that puts a link in
+the place of an output's parent gets an error, not the host's file; a missing output, one of the wrong
+kind, or one that is a link, socket, pipe or device is an error that says which and what to do.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hermetic.action import Kind, Output
-from hermetic.digest import EMPTY, Digest
+from hermetic.digest import Digest
 from hermetic.errors import ActionError
-from hermetic.sandbox.bwrap import HIDDEN
+from hermetic.sandbox.changes import collect_changes
 from hermetic.sandbox.spec import SandboxResult
-from hermetic.store.ingest import checked_name, ingest_file, ingest_tree, kind_name, store_file
+from hermetic.store.ingest import file_node, ingest_tree, kind_name, store_file
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import BlobStore
-from hermetic.tree import PLAIN, File, Meta, Symlink, build, lookup
 
-XATTRS = ("security.capability",)
-OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque")
-# Staged files are 0444 or 0555, and so are their copies in an overlay: these say no more than that.
-PLAIN_FILE_MODES = {0o444: 0o644, 0o555: 0o755, 0o644: 0o644, 0o755: 0o755}
+REMOVE = "let the command remove it before it ends"
 
 
 def collect(
@@ -38,14 +34,29 @@ def collect(
 
 def _collect(output: Output, result: SandboxResult, base: Digest, store: BlobStore) -> Resolved:
     path = result.outputs[output.name]
-    if output.path == "/":
-        return Resolved(Kind.TREE, collect_changes(path, result.owners, base, store))
     try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+        if output.path == "/":
+            return Resolved(Kind.TREE, collect_changes(path, result.owners, base, store))
+        work = result.stdout.parent
+        parent = _open_folder(work, path.relative_to(work).parts[:-1], output)
+        try:
+            return _ingest(parent, path.name, output, store)
+        finally:
+            os.close(parent)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
         raise ActionError(
-            f"the command did not make its output {output.path}", hint="look at its log, or declare what it does make"
+            f"the output {output.path} is nested deeper than the limit of open files allows",
+            hint="nest fewer directories, or raise the limit (ulimit -n)",
         ) from None
+
+
+def _ingest(parent: int, name: str, output: Output, store: BlobStore) -> Resolved:
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        raise _missing(output) from None
     wanted = stat.S_ISDIR if output.kind is Kind.TREE else stat.S_ISREG
     if not wanted(found.st_mode):
         noun = "a directory" if output.kind is Kind.TREE else "a regular file"
@@ -53,93 +64,47 @@ def _collect(output: Output, result: SandboxResult, base: Digest, store: BlobSto
             f"the output {output.path} is {kind_name(found.st_mode)}, but it is declared as {noun}",
             hint="make the command leave what is declared, or declare what it leaves",
         )
-    if output.kind is Kind.TREE:
-        try:
-            return Resolved(Kind.TREE, ingest_tree(path, store, take=True))
-        except ActionError as error:
-            raise ActionError(f"in the output {output.path}: {error.message}", hint=error.hint) from None
-    node = ingest_file(path, store, take=True)
-    return Resolved(Kind.BLOB, node.digest, node.executable)
-
-
-@dataclass(slots=True)
-class _Changes:
-    """The nodes of an overlay's upper folder, by path."""
-
-    store: BlobStore
-    nodes: dict[str, File | Symlink | Meta] = field(default_factory=dict)
-
-    def walk(self, fd: int, folder: str) -> None:
-        for raw in sorted(os.listdir(fd)):
-            name = checked_name(os.fsencode(raw), folder or "/")
-            if not folder and name in HIDDEN:
-                continue
-            self.visit(fd, name, f"{folder}/{name}" if folder else name)
-
-    def visit(self, fd: int, name: str, path: str) -> None:
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        mode = found.st_mode
-        if stat.S_ISCHR(mode) and found.st_rdev == 0:
-            self.nodes[path] = File(EMPTY, meta=Meta(whiteout=True))
-        elif stat.S_ISDIR(mode):
-            if mode & 0o500 != 0o500:
-                os.chmod(name, 0o700 | stat.S_IMODE(mode), dir_fd=fd)
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-            try:
-                permissions = stat.S_IMODE(mode)
-                plain = permissions in (0o755, 0o555)
-                opaque = any(key in OPAQUE for key in os.listxattr(inner))
-                self.nodes[path] = Meta(mode=None if plain else permissions, opaque=opaque)
-                self.walk(inner, path)
-            finally:
-                os.close(inner)
-        elif stat.S_ISLNK(mode):
-            self.nodes[path] = Symlink(checked_name(os.fsencode(os.readlink(name, dir_fd=fd)), path))
-        elif stat.S_ISREG(mode):
-            self.nodes[path] = self.file(fd, name, found)
-        else:
-            raise ActionError(f"/{path} is {kind_name(mode)}; a root may hold files, directories and links only")
-
-    def file(self, fd: int, name: str, found: os.stat_result) -> File:
-        permissions = stat.S_IMODE(found.st_mode)
-        known = PLAIN_FILE_MODES.get(permissions)
-        executable = bool(permissions & 0o111)
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd) if permissions & 0o400 else -1
-        xattrs: tuple[tuple[str, bytes], ...] = ()
-        if handle >= 0:
-            names = [key for key in os.listxattr(handle) if key in XATTRS]
-            xattrs = tuple((key, os.getxattr(handle, key)) for key in sorted(names))
-            os.close(handle)
-        digest = store_file(name, fd, found, self.store, take=True)
-        meta = Meta(mode=None if known else permissions, xattrs=xattrs)
-        return File(digest, executable, meta if meta != PLAIN else PLAIN)
-
-    def own(self, path: str, uid: int, gid: int, base: Digest) -> None:
-        """Apply one recorded chown; a file that did not change otherwise is taken from the base."""
-        node = self.nodes.get(path)
-        if node is None:
-            below = lookup(base, path, self.store.read)
-            if below is None:
-                return  # made and deleted again, or below a hidden folder
-            node = below if isinstance(below, File | Symlink) else Meta()
-        meta = node if isinstance(node, Meta) else node.meta
-        meta = replace(meta, uid=meta.uid if uid < 0 else uid, gid=meta.gid if gid < 0 else gid)
-        if isinstance(node, Meta):
-            self.nodes[path] = meta
-        else:
-            self.nodes[path] = replace(node, meta=meta)
-
-
-def collect_changes(upper: Path, owners: tuple[tuple[str, int, int], ...], base: Digest, store: BlobStore) -> Digest:
-    """The tree of what an overlay's upper folder changes, with whiteouts and recorded owners."""
-    changes = _Changes(store)
-    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    if output.kind is Kind.BLOB:
+        node = file_node(found.st_mode, store_file(name, parent, found, store, take=True))
+        return Resolved(Kind.BLOB, node.digest, node.executable)
+    _unlock(parent, name, found.st_mode)
     try:
-        changes.walk(fd, "")
-    finally:
+        return Resolved(Kind.TREE, ingest_tree(Path(f"/proc/self/fd/{parent}/{name}"), store, take=True))
+    except ActionError as error:
+        raise ActionError(f"in the output {output.path}: {error.message}", hint=error.hint or REMOVE) from None
+
+
+def _open_folder(work: Path, parts: tuple[str, ...], output: Output) -> int:
+    """A descriptor of the folder that holds the output; every step is a directory and never a link."""
+    fd = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts:
+            found = os.stat(part, dir_fd=fd, follow_symlinks=False)
+            if not stat.S_ISDIR(found.st_mode):
+                raise ActionError(
+                    f"the output {output.path} cannot be taken: {part} on the way to it is "
+                    f"{kind_name(found.st_mode)}, not a directory",
+                    hint="leave the folders above an output as they were made",
+                )
+            _unlock(fd, part, found.st_mode)
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        return fd
+    except FileNotFoundError:
         os.close(fd)
-    for path, uid, gid in owners:
-        inside = path.strip("/")
-        if inside and inside.split("/")[0] not in HIDDEN:
-            changes.own(inside, uid, gid, base)
-    return build(changes.nodes, store.put)
+        raise _missing(output) from None
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _unlock(parent: int, name: str, mode: int) -> None:
+    """Let hb itself read and empty a folder that the command closed."""
+    if mode & 0o700 != 0o700:
+        os.chmod(name, stat.S_IMODE(mode) | 0o700, dir_fd=parent)
+
+
+def _missing(output: Output) -> ActionError:
+    hint = "look at its log, or declare what it does make"
+    return ActionError(f"the command did not make its output {output.path}", hint=hint)

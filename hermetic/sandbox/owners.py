@@ -1,7 +1,7 @@
 """Ownership without privileges: chown and chgrp as programs that write down what they were asked.
 
 A sandbox has one user id, so the kernel refuses to give files to others. Scripts call ``chown`` by
-name; ours is found first, appends ``uid gid path`` to a record and succeeds. The record becomes
+name; ours is found first, appends ``uid gid path`` and a NUL to a record, and succeeds. The record becomes
 ownership in the output tree (docs/adr/0003-owners-are-data.md).
 """
 
@@ -9,21 +9,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# One script for both names. Names are looked up in the sandbox's own passwd and group files. What
-# it cannot express (a path with a newline, --reference) fails loudly.
+from hermetic.errors import ActionError
+
+NO_ID = (1 << 32) - 1  # chown(2) takes it for "leave alone"
+# One script for both names. Names are looked up in the sandbox's own passwd and group files; paths are
+# recorded as the kernel would find them. What it cannot express (--reference) fails loudly.
 _SHIM = r"""#!/bin/sh
 set -u
 record=/.hb/owners
 me=${0##*/}
-recursive=
+recursive= itself=
 while [ $# -gt 0 ]; do
   case $1 in
     --) shift; break ;;
     -R|--recursive) recursive=1; shift ;;
     --reference*) echo "$me: --reference is not supported in this sandbox" >&2; exit 1 ;;
-    --from=*|--no-dereference|--dereference|--verbose|--silent|--quiet|--changes) shift ;;
-    --preserve-root|--no-preserve-root) shift ;;
-    -[!-]*) case $1 in *R*) recursive=1 ;; esac; shift ;;
+    --no-dereference) itself=1; shift ;;
+    --from=*|--dereference|--verbose|--silent|--quiet|--changes|--preserve-root|--no-preserve-root) shift ;;
+    -[!-]*)
+      case $1 in *R*) recursive=1 ;; esac
+      case $1 in *h*) itself=1 ;; esac
+      shift ;;
     *) break ;;
   esac
 done
@@ -35,6 +41,15 @@ number() { # number FILE NAME: the id of a user or group
     *) echo "$2" ;;
   esac
 }
+login_group() { # login_group USER: the group of a user, by name or id
+  case $1 in
+    *[!0-9]*) sed -n "s/^$1:[^:]*:[0-9]*:\([0-9][0-9]*\).*/\1/p" /etc/passwd | head -n 1 ;;
+    *) sed -n "s/^[^:]*:[^:]*:$1:\([0-9][0-9]*\).*/\1/p" /etc/passwd | head -n 1 ;;
+  esac
+}
+real() { # real PATH: sets path to where it leads; the x keeps newlines at the end of a name
+  path=$(readlink -fn -- "$1" && echo x) && path=${path%x}
+}
 user= group=
 case $me in
   chgrp) group=$spec ;;
@@ -44,7 +59,7 @@ case $me in
        *) user=$spec ;;
      esac ;;
 esac
-uid=- gid=-
+uid=x gid=x
 if [ -n "$user" ]; then
   uid=$(number /etc/passwd "$user")
   [ -n "$uid" ] || { echo "$me: invalid user: '$user'" >&2; exit 1; }
@@ -52,22 +67,29 @@ fi
 if [ -n "$group" ]; then
   gid=$(number /etc/group "$group")
   [ -n "$gid" ] || { echo "$me: invalid group: '$group'" >&2; exit 1; }
+elif [ "$me" = chown ] && [ "$spec" != "${spec%:}" ] && [ -n "$user" ]; then
+  gid=$(login_group "$user")
+  [ -n "$gid" ] || { echo "$me: '$user' has no login group" >&2; exit 1; }
 fi
 status=0
-for path in "$@"; do
-  case $path in
-    *'
-'*) echo "$me: a path with a newline cannot be recorded" >&2; exit 1 ;;
-    /*) ;;
-    *) path=$PWD/$path ;;
-  esac
-  if [ ! -e "$path" ] && [ ! -L "$path" ]; then
-    echo "$me: cannot access '$path': No such file or directory" >&2
+for given in "$@"; do
+  if [ ! -e "$given" ] && [ ! -L "$given" ]; then
+    echo "$me: cannot access '$given': No such file or directory" >&2
     status=1
-  elif [ -n "$recursive" ]; then
-    find "$path" | while IFS= read -r each; do echo "$uid $gid $each" >>"$record"; done
+    continue
+  fi
+  if [ -L "$given" ] && [ -n "$recursive$itself" ]; then # the link, not what it leads to
+    case $given in
+      */*) real "${given%/*}/" ;;
+      *) real . ;;
+    esac && path=$path/${given##*/}
   else
-    echo "$uid $gid $path" >>"$record"
+    real "$given"
+  fi || { echo "$me: cannot access '$given'" >&2; status=1; continue; }
+  if [ -n "$recursive" ]; then
+    find "$path" -exec printf "$uid $gid %s\\0" {} + >>"$record" || status=1
+  else
+    printf '%s %s %s\0' "$uid" "$gid" "$path" >>"$record"
   fi
 done
 exit $status
@@ -84,11 +106,26 @@ def write_shims(folder: Path) -> None:
 
 
 def read_record(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """(path, uid, gid) in the order of the calls; -1 where a call left an id alone."""
+    """(path, uid, gid) in the order of the calls; -1 where a call left an id alone. Raises ActionError for
+    what only a command that meddled with the record can have written."""
     if not path.exists():
         return ()
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        uid, gid, name = line.split(" ", 2)
-        found.append((name, -1 if uid == "-" else int(uid), -1 if gid == "-" else int(gid)))
-    return tuple(found)
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return tuple(_entry(line) for line in text.split("\0")[:-1])
+    except ValueError:
+        hint = "use UTF-8 names, and leave /.hb/owners to chown and chgrp"
+        raise ActionError("the record of what chown was asked cannot be read", hint=hint) from None
+
+
+def _entry(line: str) -> tuple[str, int, int]:
+    uid, gid, name = line.split(" ", 2)
+    return name, _id(uid), _id(gid)
+
+
+def _id(text: str) -> int:
+    if text == "x":
+        return -1
+    if not (text.isascii() and text.isdigit()) or int(text) >= NO_ID:
+        raise ValueError(text)
+    return int(text)

@@ -101,8 +101,8 @@ def _enter(name: str, fd: int) -> _Open:
 def _visit(stack: list[_Open], top: _Open, name: str, store: BlobStore, take: bool) -> None:
     found = os.stat(name, dir_fd=top.fd, follow_symlinks=False)
     if stat.S_ISDIR(found.st_mode):
-        if found.st_mode & 0o500 != 0o500:
-            os.chmod(name, 0o700, dir_fd=top.fd)
+        if found.st_mode & 0o700 != 0o700:  # writable too: taking a file away changes its directory
+            os.chmod(name, stat.S_IMODE(found.st_mode) | 0o700, dir_fd=top.fd)
         stack.append(_enter(name, os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top.fd)))
     elif stat.S_ISLNK(found.st_mode):
         target = os.readlink(name, dir_fd=top.fd)
