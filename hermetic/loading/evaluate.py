@@ -184,7 +184,9 @@ def read_source(file: Path, path: str) -> bytes:
 
 def fail(*words: object) -> None:
     """Stop with a message of the BUILD file's own."""
-    raise BuildFileError(" ".join(str(word) for word in words))
+    text = " ".join(str(word) for word in words)
+    # no control characters: a terminal would obey them
+    raise BuildFileError("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
 
 
 def _no_select(*_: object) -> None:

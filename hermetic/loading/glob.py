@@ -43,8 +43,16 @@ def _walk(workspace: Path, top: Path, wanted: Globs, unwanted: Globs) -> Iterato
             if entry.is_dir(follow_symlinks=False):
                 if not os.path.exists(f"{entry.path}/{BUILD_FILE}"):
                     waiting.append((f"{path}/", taken, dropped))
-            elif taken is COVERED and entry.is_file() and (not entry.is_symlink() or _stays(workspace, entry.path)):
+            elif taken is not COVERED:
+                continue
+            elif not _is_utf8(path):  # trees hold names as UTF-8, as the Remote Execution API says
+                raise BuildFileError(f"glob() matches {path!r}, which is not UTF-8", hint="rename it, or exclude it")
+            elif entry.is_file() and (not entry.is_symlink() or _stays(workspace, entry.path)):
                 yield path
+
+
+def _is_utf8(path: str) -> bool:
+    return path.isascii() or not any("\ud800" <= char <= "\udfff" for char in path)
 
 
 def _stays(workspace: Path, path: str) -> bool:

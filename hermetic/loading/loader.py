@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.errors import BuildFileError, CommandLineError, LabelError, Location, SettingError, did_you_mean
-from hermetic.label import Label
+from hermetic.label import Label, check_package
 from hermetic.loading.declare import CURRENT, Declaration, PackageDraft, ToolchainDeclaration, call_site, current
 from hermetic.loading.evaluate import Evaluator, fail
 from hermetic.loading.glob import BUILD_FILE, IGNORED, glob_files
@@ -83,6 +83,10 @@ class Loader:
         file = f"{path}/{BUILD_FILE}" if path else BUILD_FILE
         if path and not os.path.lexists(self.workspace / file):
             raise BuildFileError(f"there is no package //{path} (no {file})", hint=self._near(path))
+        try:
+            check_package(f"//{path}", path)
+        except LabelError as error:
+            raise error.at(Location(file, 0)) from None
         draft = PackageDraft(path, file)
         if os.path.lexists(self.workspace / file):
             token = CURRENT.set(draft)

@@ -15,7 +15,7 @@ import re
 
 from hermetic.errors import Location, VetError
 
-VERSION = "2"
+VERSION = "3"
 MAX_SIZE = 4 << 20  # bytes of one file
 
 _STATEMENTS = (
@@ -62,6 +62,7 @@ REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.Match: ("match", "use if and elif, or a dict"),
 }
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_HALVES = re.compile("[\ud800-\udfff]")
 BAD_ATTRIBUTES = ("format", "format_map", "mro", "gi_frame", "gi_code", "cr_frame", "f_globals", "f_locals", "f_back")
 
 
@@ -120,6 +121,8 @@ def _check(node: ast.AST, path: str) -> None:
         raise VetError(f"the name {node.id!r} is not allowed", location=where, hint="names do not begin with __")
     elif isinstance(node, ast.arg | ast.keyword) and (node.arg or "").startswith("__"):
         raise VetError(f"the name {node.arg!r} is not allowed", location=where, hint="names do not begin with __")
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _HALVES.search(node.value):
+        raise VetError("half a character (U+D800 to U+DFFF) is not a text", location=where)
     elif isinstance(node, ast.Constant) and isinstance(node.value, float | complex | bytes):
         kind_name = type(node.value).__name__
         raise VetError(f"a {kind_name} constant is not allowed", location=where, hint="use whole numbers and strings")

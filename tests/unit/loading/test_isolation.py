@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermetic.errors import BuildFileError, HbError, from_dict
+from hermetic.errors import BuildFileError, HbError, LabelError, from_dict
 from hermetic.loading.loader import Loader
 from hermetic.loading.vet import vet
 
@@ -74,6 +74,19 @@ def test_a_glob_of_a_loop_of_links_ends(tmp_path: Path) -> None:
     finally:
         outside.unlink()
     assert [result for _, _, result in package.globs] == [("a.c",)]
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    """A matched file is refused, an excluded one is none of our business, a folder is no package."""
+    (tmp_path / os.fsdecode(b"a\xff.c")).write_text("")
+    (tmp_path / "b.c").write_text("")
+    with pytest.raises(BuildFileError, match="is not UTF-8") as caught:
+        write(tmp_path, {"BUILD.py": "\nglob(['*.c'])\n"}).package("")
+    assert str(caught.value.location) == "BUILD.py:2"
+    assert write(tmp_path, {"BUILD.py": "glob(['*.c'], exclude=['a*'])\n"}).package("").globs[0][2] == ("b.c",)
+    folder = os.fsdecode(b"p\xff")
+    with pytest.raises(LabelError, match="may not contain"):
+        write(tmp_path, {f"{folder}/BUILD.py": ""}).package(folder)
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4), st.sampled_from(["\n", "; ", " + ", "(", "."]))
