@@ -14,10 +14,15 @@ from typing import Any
 
 import pytest
 
-from hermetic.fetch.cargo import prefix
 
-
-def make_crate(name: str, version: str, files: Mapping[str, str] | None = None, deps: Mapping[str, str] | None = None) -> bytes:
+def make_crate(
+    name: str,
+    version: str,
+    files: Mapping[str, str] | None = None,
+    *,
+    deps: Mapping[str, str] | None = None,
+    folder: str = "",
+) -> bytes:
     """A .crate file: a library that says its name."""
     manifest = f'[package]\nname = "{name}"\nversion = "{version}"\nedition = "2021"\n[dependencies]\n'
     manifest += "".join(f'{dep} = "{wanted}"\n' for dep, wanted in (deps or {}).items())
@@ -26,18 +31,19 @@ def make_crate(name: str, version: str, files: Mapping[str, str] | None = None, 
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w:gz") as tar:
         for path, text in members.items():
-            info = tarfile.TarInfo(f"{name}-{version}/{path}")
+            info = tarfile.TarInfo(f"{folder or f'{name}-{version}'}/{path}")
             info.size = len(text.encode())
             tar.addfile(info, io.BytesIO(text.encode()))
     return raw.getvalue()
 
 
 class Registry:
-    """``index`` and ``crates``: what is served. ``dl``: the template the index's config.json has."""
+    """``crates``: what is served, by name and version. ``dl``: the template of the index's config.json,
+    from this server's root. ``asked``: paths."""
 
     def __init__(self) -> None:
         self.index: dict[str, list[str]] = {}
-        self.crates: dict[str, bytes] = {}
+        self.crates: dict[tuple[str, str], bytes] = {}
         self.asked: list[str] = []
         registry = self
 
@@ -57,23 +63,26 @@ class Registry:
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.dl = f"{self.url}/dl/{{crate}}/{{version}}"
+        self.dl = "/dl"
 
     def answer(self, path: str) -> bytes | None:
         if path == "/index/config.json":
-            return json.dumps({"dl": self.dl}).encode()
+            return json.dumps({"dl": self.url + self.dl}).encode()
         if path.startswith("/index/"):
             lines = self.index.get(path.rpartition("/")[2])
             return "\n".join(lines).encode() if lines else None
-        return self.crates.get(path)
+        for (name, version), data in self.crates.items():
+            if path == f"/dl/{name}/{version}/download" or path.endswith(f"/{name}-{version}.crate"):
+                return data
+        return None
 
-    def add(self, name: str, version: str, path: str = "", **more: Any) -> str:
-        data = make_crate(name, version, **more)
+    def add(self, name: str, version: str) -> str:
+        """Serve a new crate. Its SHA-256."""
+        data = make_crate(name, version)
         sha256 = hashlib.sha256(data).hexdigest()
         row = {"name": name, "vers": version, "deps": [], "cksum": sha256, "features": {}, "yanked": False}
         self.index.setdefault(name.lower(), []).append(json.dumps(row))
-        self.crates[path or f"/dl/{name}/{version}"] = data
-        assert prefix(name)
+        self.crates[name, version] = data
         return sha256
 
     def close(self) -> None:
