@@ -211,5 +211,11 @@ class Skeleton:
                 found = os.lstat(place)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            return str(place.readlink()) if stat.S_ISLNK(found.st_mode) else None
+            return str(place.readlink()) if stat.S_ISLNK(found.st_mode) and _seen(root, place) else None
         return None
+
+
+def _seen(root: Path, place: Path) -> bool:
+    """False when ``root`` has a link on the way: the directory of a higher root hides it, and what lies
+    where it leads is not of this root, perhaps not even of the sandbox."""
+    return os.path.realpath(place.parent) == str(Path(os.path.realpath(root), place.parent.relative_to(root)))

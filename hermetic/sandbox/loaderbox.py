@@ -39,10 +39,11 @@ def run_boxed_python(
     """Run ``python -m module`` with ``request`` as its input. Raises BuildFileError at the deadline."""
     argv = [find_bwrap(), "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     argv += ["--disable-userns", "--hostname", "hb", *PROC, "--dev", "/dev", "--tmpfs", "/tmp"]
-    for path in _outermost([*map(Path, SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *read]):
+    for path in _outermost([*map(Path, SYSTEM), *_interpreter(), *read]):
         argv += _bind("--ro-bind", path)
     for path in write:
         argv += ["--bind", str(path), str(path)]
+    argv += ["--remount-ro", "/"]  # what holds the mounts
     argv += ["--clearenv", "--setenv", "LC_ALL", "C.UTF-8", "--setenv", "PYTHONHASHSEED", "0"]
     argv += ["--setenv", "PYTHONPATH", os.pathsep.join(map(str, python_path))]
     argv += ["--chdir", "/", "--", sys.executable, "-s", "-B", "-m", module]
@@ -57,8 +58,13 @@ def run_boxed_python(
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
+def _interpreter() -> list[Path]:
+    """Where Python lies. Its prefix may be a link with the version left out, and the program one into it."""
+    return [Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve()]
+
+
 def _bind(kind: str, path: Path) -> list[str]:
-    if path.is_symlink():
+    if path.is_symlink() and str(path) in SYSTEM:  # /bin → usr/bin; elsewhere bubblewrap follows the link
         return ["--symlink", str(path.readlink()), str(path)]
     return [kind, str(path), str(path)]
 

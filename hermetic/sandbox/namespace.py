@@ -51,6 +51,8 @@ class NamespaceSandbox:
             raise StoreError(f"the command's log cannot be written: {error.strerror}", hint=hint) from error
         finally:
             code, usage, executed = _reap(process, first)
+            for log in logs:
+                log.abandon()
         if not executed and stopped is None:
             _explain_setup_failure(logs[1].path)
         oom = oom_kills() > killed_before
@@ -132,6 +134,12 @@ class Log:
             self.path.touch()
         else:
             self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever could not be written to it. Nothing after ``close``."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
 
 
 def _supervise(

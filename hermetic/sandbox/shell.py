@@ -19,4 +19,5 @@ def interactive(spec: SandboxSpec, work: Path, command: Sequence[str] = ()) -> l
     words = tuple(command) or ("/bin/bash", "--noprofile", "--norc", "-i")
     env = {**dict(spec.env), "PS1": "hb sandbox \\w $ ", "TERM": "xterm"}
     argv = arguments(replace(spec, argv=words, env=tuple(env.items())), Layout(work))
-    return [word for word in argv if word != "--new-session"]
+    argv.remove("--new-session")  # the first, bubblewrap's own
+    return argv

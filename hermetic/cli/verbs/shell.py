@@ -32,6 +32,7 @@ def main(words: Sequence[str]) -> int:
         try:
             print(f"the command of {action.label} is:\n  {' '.join(action.argv)}", file=sys.stderr)
             argv = interactive(runner.spec(action, keyed), work, args.command)
-            return os.waitstatus_to_exitcode(os.spawnvp(os.P_WAIT, argv[0], argv) << 8)
+            # An empty environment: what runs inside can read that of the sandbox's first process.
+            return os.waitstatus_to_exitcode(os.spawnve(os.P_WAIT, argv[0], argv, {}) << 8)
         finally:
             remove_tree(work)
