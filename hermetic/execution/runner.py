@@ -149,7 +149,7 @@ def _problem(action: Action, result: SandboxResult) -> tuple[Outcome, HbError] |
         outcome = Outcome.FAILED
         code = result.exit_code
         how = f"was ended by signal {code - 128}" if result.ending is Ending.SIGNALLED else f"failed with exit {code}"
-        message = f"{action.mnemonic} {how}"
+        message = f"{action.mnemonic} {how}" + (f"; {result.tainted}" if result.tainted else "")
     else:
         return None
     cls = TestFailure if action.test and outcome is not Outcome.SKIPPED else ActionError
