@@ -145,11 +145,18 @@ def _compile(requirements: Sequence[str], options: Sequence[str], work: Path) ->
     wanted, out = work / "requirements.in", work / "pylock.toml"
     wanted.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     argv = [sys.executable, "-m", "uv", "pip", "compile", str(wanted), "--format", "pylock.toml", "--no-header"]
+    # the interpreter we are: uv would look for (and download) one of the target's version, though it runs none
+    argv += ["--python", sys.executable, "--no-python-downloads"]
     env = {name: value for name, value in os.environ.items() if name not in CLEARED}
     if index := configured(env):
         env["UV_DEFAULT_INDEX"] = index  # uv does not read pip's configuration
     done = subprocess.run(
-        [*argv, *options, "--quiet", "-o", str(out)], env=env, capture_output=True, text=True, check=False
+        [*argv, *options, "--quiet", "-o", str(out)],
+        env=env,
+        cwd=work,  # [tool.uv] of the folder that hb was called in plays no part
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise FetchError(f"resolving {', '.join(requirements)[:200]} failed: {done.stderr.strip()[-2000:]}")

@@ -128,6 +128,28 @@ def test_the_machines_own_wheels_play_no_part(
     assert other.asked == []
 
 
+def test_no_interpreter_is_downloaded(index: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", index.url)
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "pythons"))
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    index.wheel("app", "1.0")
+    lock_python(spec(python="3.14"), tmp_path)
+    assert {path.split("/")[1] for path in index.asked} == {"simple", "files"}
+
+
+def test_the_settings_of_the_folder_hb_is_called_in_play_no_part(
+    index: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.wheel("app", "1.0", requires=("lib",))
+    index.wheel("lib", "1.0")
+    index.wheel("lib", "2.0")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[tool.uv]\nconstraint-dependencies = ["lib<2"]\n')
+    monkeypatch.chdir(project)
+    assert [row[0] for row in rows(lock_python(SPEC, tmp_path / "work"))] == ["app==1.0", "lib==2.0"]
+
+
 def test_what_cannot_be_resolved_says_why(index: Any, tmp_path: Path) -> None:
     index.wheel("app", "1.0", requires=("lib==1",))
     index.wheel("lib", "2")
