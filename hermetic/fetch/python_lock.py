@@ -76,7 +76,7 @@ def find_sdist(requirement: str) -> tuple[str, str, str, str]:
 
 def resolve(spec: Mapping[str, Any], arch: str, work: Path) -> Iterator[tuple[str, str, str]]:
     """(requirement, file name, SHA-256) of every distribution of one architecture's resolution."""
-    folder = work / arch
+    folder = (work / arch).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     overrides = folder / "overrides.txt"
     overrides.write_text("\n".join(spec["overrides"]) + "\n", encoding="utf-8")
@@ -153,7 +153,7 @@ def _compile(requirements: Sequence[str], options: Sequence[str], work: Path) ->
     done = subprocess.run(
         [*argv, *options, "--quiet", "-o", str(out)],
         env=env,
-        cwd=work,  # [tool.uv] of the folder that hb was called in plays no part
+        cwd="/",  # uv.toml and [tool.uv] of the folder that hb was called in, or above, play no part
         capture_output=True,
         text=True,
         check=False,
