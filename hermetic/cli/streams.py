@@ -29,7 +29,12 @@ def say(text: str) -> None:
 
 
 def finish() -> bool:
-    """Flush stdout; False when its reader went away."""
+    """Flush both streams; False when the reader of stdout went away. What is still buffered when Python
+    ends would turn the exit code into 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        abandon(2)
     try:
         sys.stdout.flush()
     except OSError:

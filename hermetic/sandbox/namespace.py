@@ -71,28 +71,35 @@ class NamespaceSandbox:
 
 
 def _start(argv: list[str]) -> tuple[subprocess.Popen[bytes], FirstProcess]:
-    """A session of its own keeps the terminal's Ctrl-C for hb, which then cancels in order."""
+    """A session of its own keeps the terminal's Ctrl-C for hb, which then cancels in order. The first
+    process is held back until its limits are set."""
     adopt_orphans()
     status, theirs = os.pipe()
+    held, release = os.pipe()
     try:
         process = subprocess.Popen(
-            [argv[0], "--json-status-fd", str(theirs), *argv[1:]],
+            [argv[0], "--json-status-fd", str(theirs), "--block-fd", str(held), *argv[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={},
-            pass_fds=(theirs,),
+            pass_fds=(theirs, held),
             umask=UMASK,
             start_new_session=True,
         )
     except BaseException:
         os.close(status)
+        os.close(release)
         raise
     finally:
         os.close(theirs)
-    with suppress(OSError):  # gone already; a core file is a nuisance and no danger
-        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-    return process, FirstProcess.of(status)
+        os.close(held)
+    first = FirstProcess.of(status)
+    with os.fdopen(release, "wb", 0) as let_go, suppress(OSError):  # killed already
+        if first.pid:
+            resource.prlimit(first.pid, resource.RLIMIT_CORE, (0, 0))
+        let_go.write(b"x")
+    return process, first
 
 
 def _reap(process: subprocess.Popen[bytes], first: FirstProcess) -> tuple[int, Usage, bool]:

@@ -95,9 +95,23 @@ def test_attack_fails(attack: dict[str, str], target: dict[str, str], run) -> No
     assert oct(run.given.stat().st_mode)[-3:] == "444"
 
 
+@pytest.mark.parametrize("attack", [one for one in ATTACKS if "overlay" not in one], ids=lambda one: one["name"])
+def test_attack_fails_where_the_root_may_be_changed(attack: dict[str, str], target: dict[str, str], run) -> None:
+    """With user id 0 and what package scripts need."""
+    result = run(*argv_of(attack, target), root=Root.OVERLAY, uid=0)
+    assert result.exit_code != 0, result.stdout.read_text() + result.stderr.read_text()
+    assert run.given.read_text() == "input"
+    assert oct(run.given.stat().st_mode)[-3:] == "444"
+
+
 def test_controls(target: dict[str, str]) -> None:
     """The attacks' code works where there is no sandbox."""
-    for name in ("tcp to this machine", "abstract unix socket of the host", "read a file of the host by path"):
+    for name in (
+        "tcp to this machine",
+        "abstract unix socket of the host",
+        "read a file of the host by path",
+        "read the environment of the first process",
+    ):
         attack = next(one for one in ATTACKS if one["name"] == name)
         argv = argv_of(attack, target)
         argv = (sys.executable, *argv[1:]) if "python" in attack else argv
