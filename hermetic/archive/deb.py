@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from hermetic.fetch.archive_codec import BROKEN, Slice, refusal
+from hermetic.archive.codec import BROKEN, Slice, refusal
 
 MAGIC = b"!<arch>\n"
 _NAME = re.compile(rb"([a-z][a-z0-9.-]*)/? *", re.ASCII)

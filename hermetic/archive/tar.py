@@ -3,7 +3,7 @@
 Guarantees: what two readers could understand differently is refused instead of guessed (a pax size
 that contradicts the header's, content behind a link, a number that is negative or not octal, a NUL
 inside a name, unknown member types, data after the end mark). Headers only are interpreted here;
-names are judged by ``hermetic.fetch.archive_tree``.
+names are judged by ``hermetic.archive.tree``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
-from hermetic.fetch.archive_codec import BROKEN, STEP, ChunkReader, Limits, Slice, refusal
-from hermetic.fetch.archive_member import Member, MemberKind
+from hermetic.archive.codec import BROKEN, STEP, ChunkReader, Limits, Slice, refusal
+from hermetic.archive.member import Member, MemberKind
 
 BLOCK = 512
 ZERO = bytes(BLOCK)

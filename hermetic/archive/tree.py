@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, BinaryIO, NoReturn, TypeAlias
 
+from hermetic.archive.codec import Limits, refusal
+from hermetic.archive.member import Member, MemberKind
 from hermetic.digest import EMPTY, Digest
 from hermetic.errors import ArchiveError, UserError, did_you_mean
-from hermetic.fetch.archive_codec import Limits, refusal
-from hermetic.fetch.archive_member import Member, MemberKind
 from hermetic.globs import Globs
 from hermetic.store.protocols import BlobStore
 from hermetic.tree import DIR_MODE, EXEC_MODE, FILE_MODE, PLAIN, File, Meta, Symlink

@@ -13,14 +13,14 @@ from typing import Any, BinaryIO, cast
 
 from hermetic import tree
 from hermetic.action import Kind
+from hermetic.archive.codec import ChunkReader, Gauge, chunks, codec_of, refusal
+from hermetic.archive.deb import MAGIC, deb_members
+from hermetic.archive.member import Member
+from hermetic.archive.tar import TarReader
+from hermetic.archive.tree import Collector, Options
+from hermetic.archive.zip import ZipReader
 from hermetic.digest import Digest
 from hermetic.errors import InternalError, UserError
-from hermetic.fetch.archive_codec import ChunkReader, Gauge, chunks, codec_of, refusal
-from hermetic.fetch.archive_deb import MAGIC, deb_members
-from hermetic.fetch.archive_member import Member
-from hermetic.fetch.archive_tar import TarReader
-from hermetic.fetch.archive_tree import Collector, Options
-from hermetic.fetch.archive_zip import ZipReader
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.store.protocols import BlobStore
 from hermetic.tree import File, Meta, Symlink

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any, BinaryIO, NoReturn, cast
 
+from hermetic.archive.codec import BOMB, BROKEN, Gauge, refusal
+from hermetic.archive.member import Member, MemberKind
 from hermetic.errors import ArchiveError
-from hermetic.fetch.archive_codec import BOMB, BROKEN, Gauge, refusal
-from hermetic.fetch.archive_member import Member, MemberKind
 
 UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2}  # LZMA's dictionary may ask for 4 GiB

@@ -41,7 +41,7 @@ OPERATIONS = {
     "merge": Entry("1", "hermetic.store.treeops:merge"),
     "rootfs": Entry("2", "hermetic.fetch.deb_unpack:rootfs"),
     "subset": Entry("1", "hermetic.store.treeops:subset"),
-    "unpack": Entry("1", "hermetic.fetch.archive:unpack"),
+    "unpack": Entry("1", "hermetic.archive.unpack:unpack"),
     "vendor_crates": Entry("1", "hermetic.fetch.cargo_vendor:vendor_crates"),
     "write": Entry("1", "hermetic.store.treeops:write"),
 }

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hermetic.archive.tree import Options
+from hermetic.archive.unpack import unpack_blob
 from hermetic.errors import FetchError
 from hermetic.fetch import lockfile
-from hermetic.fetch.archive import unpack_blob
-from hermetic.fetch.archive_tree import Options
 from hermetic.fetch.dispatch import fetch_batch
 from hermetic.fetch.python_lock import find_sdist
 from hermetic.fetch.spec import FetchRequest

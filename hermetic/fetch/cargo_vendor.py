@@ -8,8 +8,8 @@ from typing import Any
 
 from hermetic import tree
 from hermetic.action import Kind
-from hermetic.fetch.archive import unpack_blob
-from hermetic.fetch.archive_tree import Options
+from hermetic.archive.tree import Options
+from hermetic.archive.unpack import unpack_blob
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.tree import File, Subdir
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from hermetic import tree
 from hermetic.action import Kind
+from hermetic.archive.tree import Options
+from hermetic.archive.unpack import unpack_blob
 from hermetic.digest import Digest
 from hermetic.errors import ArchiveError, InternalError
-from hermetic.fetch.archive import unpack_blob
-from hermetic.fetch.archive_tree import Options
 from hermetic.fetch.deb_control import check_package, parse_control
 from hermetic.fetch.deb_database import database
 from hermetic.fetch.deb_union import Package, union

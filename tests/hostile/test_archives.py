@@ -30,9 +30,9 @@ import pytest
 import zstandard
 
 from hermetic import errors, tree
+from hermetic.archive.tree import Options
+from hermetic.archive.unpack import unpack_stream
 from hermetic.digest import Digest
-from hermetic.fetch.archive import unpack_stream
-from hermetic.fetch.archive_tree import Options
 
 ROWS = json.loads(Path(__file__).with_name("archives.json").read_text())
 FLAGS = {"file": "0", "hardlink": "1", "symlink": "2", "chr": "3", "blk": "4", "dir": "5", "fifo": "6"}

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from hermetic import tree
 from hermetic.action import Kind
+from hermetic.archive.tree import Options
+from hermetic.archive.unpack import unpack, unpack_stream
 from hermetic.digest import Digest
 from hermetic.errors import ArchiveError, UserError
-from hermetic.fetch.archive import unpack, unpack_stream
-from hermetic.fetch.archive_tree import Options
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.tree import File, Meta, Symlink
 
