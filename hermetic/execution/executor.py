@@ -239,7 +239,7 @@ class Executor:
             if hit is not None:
                 return [hit]
         if self.options.dry_run:
-            return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash)]
+            return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)]
         with self._lock:
             twin = None if action.id in state.again else self._flight.get(keyed.key)
             if twin is None:
@@ -249,7 +249,7 @@ class Executor:
         self.reporter.started(action)
         done: Finished | None = None
         try:
-            done = self.runner.run(action, keyed)
+            done = replace(self.runner.run(action, keyed), trace=keyed.trace)
             future.set_result(done)
         except BaseException as error:
             future.set_exception(error)
@@ -289,7 +289,7 @@ class Executor:
             if hit is not None:
                 done[action.id] = hit
             elif self.options.dry_run:
-                done[action.id] = Finished(action, Outcome.SKIPPED, key=keyed.key.hash)
+                done[action.id] = Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)
             else:
                 left.append((action, keyed))
         if left:
@@ -330,11 +330,14 @@ class Executor:
         done: dict[str, Finished] = {}
         for (action, keyed), reply in zip(left, replies, strict=True):
             if isinstance(reply, FetchError):
-                done[action.id] = _failed(action, reply, wall)
+                failed = _failed(action, reply, wall)
+                done[action.id] = replace(failed, key=keyed.key.hash, trace=keyed.trace)
                 continue
             outputs = {output.name: reply for output in action.outputs}
+            self.runner.store.put(keyed.command)
             self.runner.cache.put_result(keyed.key, result_message(action, outputs, keyed))
-            done[action.id] = Finished(action, Outcome.BUILT, outputs, keyed.key.hash, wall / len(left))
+            built = Finished(action, Outcome.BUILT, outputs, keyed.key.hash, wall / len(left))
+            done[action.id] = replace(built, trace=keyed.trace)
         return done
 
 
@@ -357,4 +360,4 @@ def _meaning(error: BaseException, scratch: Path) -> HbError:
 def _as_twin(action: Action, done: Finished) -> Finished:
     """What an equal action's end means for this one: it did not run itself."""
     outcome = Outcome.HIT_LOCAL if done.outcome in GOOD else done.outcome
-    return replace(done, action=action, outcome=outcome, wall=0.0)
+    return replace(done, action=action, outcome=outcome, wall=0.0, trace=None if outcome in GOOD else done.trace)

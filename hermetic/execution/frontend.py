@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,9 @@ class Frontend:
             raise errors[0]
         if "graph" not in answer:
             raise errors[0]
-        return Loaded(graph_from(answer["graph"]), tuple(errors), dict(answer["locks"]))
+        return Loaded(
+            graph_from(answer["graph"]), tuple(errors), dict(answer["locks"]), dict(answer.get("read_files", {}))
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """The workspace's settings as they are in force: name, value, values, doc."""
@@ -89,9 +91,12 @@ class Frontend:
 
 @dataclass(frozen=True)
 class Loaded:
+    """``read_files``: path → SHA-256 of every file that loading read, rules' modules too."""
+
     graph: ActionGraph
     errors: tuple[HbError, ...]
     locks: Mapping[str, str]
+    read_files: Mapping[str, str] = field(default_factory=dict)
 
 
 def _explained(code: int, log: str) -> HbError:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hermetic import tree
-from hermetic.action import Action, Input, Kind, Mode, Ref, Root
+from hermetic.action import Action, Input, Inside, Kind, Made, Mode, Ref, Root, SourceFile, SourceTree
 from hermetic.digest import Digest
 from hermetic.errors import ActionError
 from hermetic.proto import hb_pb2
@@ -28,6 +28,8 @@ from hermetic.store.protocols import BlobStore
 from hermetic.tree import File, Node, Subdir
 
 Resolve = Callable[[Ref], Resolved]
+EXECUTABLE = " x"  # after the digest of a file that may be executed
+LONGEST_SUBJECT = 2000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,13 @@ def key_of(action: Action, resolve: Resolve, store: BlobStore, version: str = ""
     command = command_message(action, version)
     command_bytes = command.SerializeToString(deterministic=True)
     message = pb.Action(platform=command.platform)
-    _set(message.command_digest, Digest.of(command_bytes))
+    command_digest = Digest.of(command_bytes)
+    _set(message.command_digest, command_digest)
     _set(message.input_root_digest, input_root)
     message.timeout.seconds = action.timeout
     action_bytes = message.SerializeToString(deterministic=True)
     trace = key_trace(action, components, command, version)
+    trace.command = str(command_digest)
     return Keyed(Digest.of(action_bytes), command_bytes, action_bytes, input_root, components, trace)
 
 
@@ -118,19 +122,40 @@ def _component(one: Input, resolve: Resolve, store: BlobStore) -> Component:
 def key_trace(action: Action, components: Sequence[Component], command: pb.Command, version: str) -> hb_pb2.KeyTrace:
     """Name → digest of every leaf of the key, in a fixed order. Long values appear as digests."""
     trace = hb_pb2.KeyTrace(label=action.label, mnemonic=action.mnemonic)
+    if action.mode is Mode.FETCH and len(action.unkeyed) <= LONGEST_SUBJECT:
+        trace.subject = action.unkeyed
     entries = [("operation", version)] if version else []
     entries.append(("command", _brief("\0".join(command.arguments))))
     entries += [(f"environment {name}", _brief(value)) for name, value in sorted(action.env)]
     entries += [(f"platform {one.name}", one.value) for one in command.platform.properties]
     entries += [(f"setting {name}", value) for name, value in action.settings]
     entries += [(f"output {output.name}", output.path) for output in action.outputs]
+    if action.mode is Mode.COMMAND:
+        entries.append(("directory", action.cwd))
     entries.append(("timeout", str(action.timeout)))
-    for component in components:
-        name = component.input.name or component.input.path
-        entries.append((f"input {name} at {component.input.path}", str(component.resolved.digest)))
     for name, value in entries:
         trace.entries.add(name=name, digest=value)
+    for component in components:
+        one = component.input
+        executable = component.resolved.executable or one.executable
+        trace.entries.add(
+            name=f"input {one.name or one.path} at {one.path}",
+            digest=f"{component.resolved.digest}{EXECUTABLE if executable else ''}",
+            source=source_of(one.ref),
+        )
     return trace
+
+
+def source_of(ref: Ref) -> str:
+    """What a trace says about where an input comes from; see ``hb.proto``. The hash at the end of an
+    action's id is left out: it changes with every edit of the BUILD file."""
+    if isinstance(ref, Inside):
+        return f"{source_of(ref.tree)} {ref.path}"
+    if isinstance(ref, Made):
+        return f"made {ref.action.rpartition('-')[0] or ref.action} {ref.output}"
+    if isinstance(ref, SourceFile):
+        return f"file {ref.path}"
+    return f"tree {ref.base}" if isinstance(ref, SourceTree) else "inline"
 
 
 def _brief(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from hermetic.action import Action
 from hermetic.errors import HbError
+from hermetic.proto import hb_pb2
 from hermetic.store.operation import Resolved
 
 
@@ -43,6 +44,7 @@ class Finished:
     stderr: str = ""
     tail: str = ""  # the end of a failed action's log
     debug: str = ""  # the folder kept by --sandbox-debug
+    trace: hb_pb2.KeyTrace | None = None  # of what was no hit: what made its key
 
 
 @dataclass(frozen=True, slots=True)

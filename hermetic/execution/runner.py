@@ -57,6 +57,7 @@ class Runner:
         started = time.monotonic()
         work = Path(tempfile.mkdtemp(dir=self.scratch))
         try:
+            self.store.put(keyed.command)  # as REAPI has it; hb why compares old command lines
             if action.mode is Mode.INTERNAL:
                 return self._operate(action, keyed, work, started)
             return self._command(action, keyed, work, started)

@@ -26,17 +26,23 @@ class TraceEntry(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     digest: _builtins.str
+    source: _builtins.str
+    """What an input is: "made LABEL#MNEMONIC OUTPUT", "file PATH", "tree FOLDER" or "inline". Empty for
+    what is no input.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         digest: _builtins.str = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -51,8 +57,14 @@ class KeyTrace(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     MNEMONIC_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     mnemonic: _builtins.str
+    command: _builtins.str
+    """"hash/size" of the Command message, which lies in the CAS."""
+    subject: _builtins.str
+    """For a fetch: JSON of what people call it (package, version, URLs). In no key."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceEntry]: ...
     def __init__(
@@ -61,11 +73,176 @@ class KeyTrace(_message.Message):
         label: _builtins.str = ...,
         mnemonic: _builtins.str = ...,
         entries: _abc.Iterable[Global___TraceEntry] | None = ...,
+        command: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "label", b"label", "mnemonic", b"mnemonic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "entries", b"entries", "label", b"label", "mnemonic", b"mnemonic", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyTrace: _TypeAlias = KeyTrace  # noqa: Y015
+
+@_typing.final
+class Envelope(_message.Message):
+    """A signed message in the form of DSSE (its envelope.proto): the signature covers payload and type."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Signature(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SIG_FIELD_NUMBER: _builtins.int
+        KEYID_FIELD_NUMBER: _builtins.int
+        sig: _builtins.bytes
+        keyid: _builtins.str
+        def __init__(
+            self,
+            *,
+            sig: _builtins.bytes = ...,
+            keyid: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["keyid", b"keyid", "sig", b"sig"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    payload_type: _builtins.str
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Envelope.Signature]: ...
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+        payload_type: _builtins.str = ...,
+        signatures: _abc.Iterable[Global___Envelope.Signature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "payload_type", b"payload_type", "signatures", b"signatures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
+
+@_typing.final
+class Whereabouts(_message.Message):
+    """Where a remote keeps the blobs of a result: alone under their names, or in packs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Pack(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DIGEST_FIELD_NUMBER: _builtins.int
+        ZONE_FIELD_NUMBER: _builtins.int
+        digest: _builtins.str
+        """<sha256>/<size>, as everywhere in these messages"""
+        zone: _builtins.str
+        def __init__(
+            self,
+            *,
+            digest: _builtins.str = ...,
+            zone: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "zone", b"zone"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REMOTE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    PACKS_FIELD_NUMBER: _builtins.int
+    remote: _builtins.str
+    zone: _builtins.str
+    @_builtins.property
+    def packs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Whereabouts.Pack]: ...
+    def __init__(
+        self,
+        *,
+        remote: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        packs: _abc.Iterable[Global___Whereabouts.Pack] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["packs", b"packs", "remote", b"remote", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Whereabouts: _TypeAlias = Whereabouts  # noqa: Y015
+
+@_typing.final
+class Entry(_message.Message):
+    """What is signed and stored for an action: its result, what it takes to have the outputs, who says so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    WRITER_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """of the action: an entry copied to another key is refused"""
+    result: _builtins.bytes
+    """an ActionResult; each output directory has its tree_digest"""
+    written: _builtins.int
+    """seconds since 1970, for people"""
+    writer: _builtins.str
+    """for people"""
+    @_builtins.property
+    def where(self) -> Global___Whereabouts: ...
+    @_builtins.property
+    def inline(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """small blobs of the result, so that they need no request"""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        where: Global___Whereabouts | None = ...,
+        result: _builtins.bytes = ...,
+        inline: _abc.Iterable[_builtins.bytes] | None = ...,
+        written: _builtins.int = ...,
+        writer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["where", b"where"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "key", b"key", "result", b"result", "where", b"where", "writer", b"writer", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class PackIndex(_message.Message):
+    """Many small blobs as one: this message's length (4 bytes, big-endian), this message, the blobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        digests: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackIndex: _TypeAlias = PackIndex  # noqa: Y015
