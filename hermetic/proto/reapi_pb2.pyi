@@ -14,6 +14,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf import wrappers_pb2 as _wrappers_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -549,3 +550,494 @@ class ActionResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ActionResult: _TypeAlias = ActionResult  # noqa: Y015
+
+@_typing.final
+class RpcStatus(_message.Message):
+    """--- services ------------------------------------------------------------------------------------
+
+    google.rpc.Status on the wire; under a name of our own, so that other descriptors of it may be loaded.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RpcStatus: _TypeAlias = RpcStatus  # noqa: Y015
+
+@_typing.final
+class Compressor(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Value:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ValueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Compressor._Value.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        IDENTITY: Compressor._Value.ValueType  # 0
+        ZSTD: Compressor._Value.ValueType  # 1
+
+    class Value(_Value, metaclass=_ValueEnumTypeWrapper): ...
+    IDENTITY: Compressor.Value.ValueType  # 0
+    ZSTD: Compressor.Value.ValueType  # 1
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Compressor: _TypeAlias = Compressor  # noqa: Y015
+
+@_typing.final
+class DigestFunction(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Value:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ValueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DigestFunction._Value.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNKNOWN: DigestFunction._Value.ValueType  # 0
+        SHA256: DigestFunction._Value.ValueType  # 1
+
+    class Value(_Value, metaclass=_ValueEnumTypeWrapper): ...
+    UNKNOWN: DigestFunction.Value.ValueType  # 0
+    SHA256: DigestFunction.Value.ValueType  # 1
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DigestFunction: _TypeAlias = DigestFunction  # noqa: Y015
+
+@_typing.final
+class RequestMetadata(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_DETAILS_FIELD_NUMBER: _builtins.int
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    TOOL_INVOCATION_ID_FIELD_NUMBER: _builtins.int
+    action_id: _builtins.str
+    tool_invocation_id: _builtins.str
+    @_builtins.property
+    def tool_details(self) -> Global___ToolDetails: ...
+    def __init__(
+        self,
+        *,
+        tool_details: Global___ToolDetails | None = ...,
+        action_id: _builtins.str = ...,
+        tool_invocation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tool_details", b"tool_details"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "tool_details", b"tool_details", "tool_invocation_id", b"tool_invocation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestMetadata: _TypeAlias = RequestMetadata  # noqa: Y015
+
+@_typing.final
+class ToolDetails(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_NAME_FIELD_NUMBER: _builtins.int
+    TOOL_VERSION_FIELD_NUMBER: _builtins.int
+    tool_name: _builtins.str
+    tool_version: _builtins.str
+    def __init__(
+        self,
+        *,
+        tool_name: _builtins.str = ...,
+        tool_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tool_name", b"tool_name", "tool_version", b"tool_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolDetails: _TypeAlias = ToolDetails  # noqa: Y015
+
+@_typing.final
+class GetActionResultRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    ACTION_DIGEST_FIELD_NUMBER: _builtins.int
+    INLINE_STDOUT_FIELD_NUMBER: _builtins.int
+    INLINE_STDERR_FIELD_NUMBER: _builtins.int
+    INLINE_OUTPUT_FILES_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    inline_stdout: _builtins.bool
+    inline_stderr: _builtins.bool
+    @_builtins.property
+    def action_digest(self) -> Global___Digest: ...
+    @_builtins.property
+    def inline_output_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+        action_digest: Global___Digest | None = ...,
+        inline_stdout: _builtins.bool = ...,
+        inline_stderr: _builtins.bool = ...,
+        inline_output_files: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "inline_output_files", b"inline_output_files", "inline_stderr", b"inline_stderr", "inline_stdout", b"inline_stdout", "instance_name", b"instance_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetActionResultRequest: _TypeAlias = GetActionResultRequest  # noqa: Y015
+
+@_typing.final
+class UpdateActionResultRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    ACTION_DIGEST_FIELD_NUMBER: _builtins.int
+    ACTION_RESULT_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    @_builtins.property
+    def action_digest(self) -> Global___Digest: ...
+    @_builtins.property
+    def action_result(self) -> Global___ActionResult: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+        action_digest: Global___Digest | None = ...,
+        action_result: Global___ActionResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "action_result", b"action_result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "action_result", b"action_result", "instance_name", b"instance_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateActionResultRequest: _TypeAlias = UpdateActionResultRequest  # noqa: Y015
+
+@_typing.final
+class FindMissingBlobsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    BLOB_DIGESTS_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    @_builtins.property
+    def blob_digests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Digest]: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+        blob_digests: _abc.Iterable[Global___Digest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_digests", b"blob_digests", "instance_name", b"instance_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindMissingBlobsRequest: _TypeAlias = FindMissingBlobsRequest  # noqa: Y015
+
+@_typing.final
+class FindMissingBlobsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MISSING_BLOB_DIGESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def missing_blob_digests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Digest]: ...
+    def __init__(
+        self,
+        *,
+        missing_blob_digests: _abc.Iterable[Global___Digest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_blob_digests", b"missing_blob_digests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindMissingBlobsResponse: _TypeAlias = FindMissingBlobsResponse  # noqa: Y015
+
+@_typing.final
+class BatchUpdateBlobsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Request(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DIGEST_FIELD_NUMBER: _builtins.int
+        DATA_FIELD_NUMBER: _builtins.int
+        COMPRESSOR_FIELD_NUMBER: _builtins.int
+        data: _builtins.bytes
+        compressor: Global___Compressor.Value.ValueType
+        @_builtins.property
+        def digest(self) -> Global___Digest: ...
+        def __init__(
+            self,
+            *,
+            digest: Global___Digest | None = ...,
+            data: _builtins.bytes = ...,
+            compressor: Global___Compressor.Value.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["compressor", b"compressor", "data", b"data", "digest", b"digest"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchUpdateBlobsRequest.Request]: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+        requests: _abc.Iterable[Global___BatchUpdateBlobsRequest.Request] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_name", b"instance_name", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchUpdateBlobsRequest: _TypeAlias = BatchUpdateBlobsRequest  # noqa: Y015
+
+@_typing.final
+class BatchUpdateBlobsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Response(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DIGEST_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def digest(self) -> Global___Digest: ...
+        @_builtins.property
+        def status(self) -> Global___RpcStatus: ...
+        def __init__(
+            self,
+            *,
+            digest: Global___Digest | None = ...,
+            status: Global___RpcStatus | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "status", b"status"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "status", b"status"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchUpdateBlobsResponse.Response]: ...
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___BatchUpdateBlobsResponse.Response] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchUpdateBlobsResponse: _TypeAlias = BatchUpdateBlobsResponse  # noqa: Y015
+
+@_typing.final
+class BatchReadBlobsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    ACCEPTABLE_COMPRESSORS_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Digest]: ...
+    @_builtins.property
+    def acceptable_compressors(self) -> _containers.RepeatedScalarFieldContainer[Global___Compressor.Value.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+        digests: _abc.Iterable[Global___Digest] | None = ...,
+        acceptable_compressors: _abc.Iterable[Global___Compressor.Value.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptable_compressors", b"acceptable_compressors", "digests", b"digests", "instance_name", b"instance_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchReadBlobsRequest: _TypeAlias = BatchReadBlobsRequest  # noqa: Y015
+
+@_typing.final
+class BatchReadBlobsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Response(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DIGEST_FIELD_NUMBER: _builtins.int
+        DATA_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        COMPRESSOR_FIELD_NUMBER: _builtins.int
+        data: _builtins.bytes
+        compressor: Global___Compressor.Value.ValueType
+        @_builtins.property
+        def digest(self) -> Global___Digest: ...
+        @_builtins.property
+        def status(self) -> Global___RpcStatus: ...
+        def __init__(
+            self,
+            *,
+            digest: Global___Digest | None = ...,
+            data: _builtins.bytes = ...,
+            status: Global___RpcStatus | None = ...,
+            compressor: Global___Compressor.Value.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "status", b"status"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["compressor", b"compressor", "data", b"data", "digest", b"digest", "status", b"status"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchReadBlobsResponse.Response]: ...
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___BatchReadBlobsResponse.Response] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchReadBlobsResponse: _TypeAlias = BatchReadBlobsResponse  # noqa: Y015
+
+@_typing.final
+class GetCapabilitiesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_name", b"instance_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCapabilitiesRequest: _TypeAlias = GetCapabilitiesRequest  # noqa: Y015
+
+@_typing.final
+class ServerCapabilities(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CACHE_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cache_capabilities(self) -> Global___CacheCapabilities: ...
+    def __init__(
+        self,
+        *,
+        cache_capabilities: Global___CacheCapabilities | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_capabilities", b"cache_capabilities"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_capabilities", b"cache_capabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerCapabilities: _TypeAlias = ServerCapabilities  # noqa: Y015
+
+@_typing.final
+class ActionCacheUpdateCapabilities(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_ENABLED_FIELD_NUMBER: _builtins.int
+    update_enabled: _builtins.bool
+    def __init__(
+        self,
+        *,
+        update_enabled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["update_enabled", b"update_enabled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActionCacheUpdateCapabilities: _TypeAlias = ActionCacheUpdateCapabilities  # noqa: Y015
+
+@_typing.final
+class CacheCapabilities(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FUNCTIONS_FIELD_NUMBER: _builtins.int
+    ACTION_CACHE_UPDATE_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_TOTAL_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SUPPORTED_COMPRESSORS_FIELD_NUMBER: _builtins.int
+    SUPPORTED_BATCH_UPDATE_COMPRESSORS_FIELD_NUMBER: _builtins.int
+    max_batch_total_size_bytes: _builtins.int
+    @_builtins.property
+    def digest_functions(self) -> _containers.RepeatedScalarFieldContainer[Global___DigestFunction.Value.ValueType]: ...
+    @_builtins.property
+    def action_cache_update_capabilities(self) -> Global___ActionCacheUpdateCapabilities: ...
+    @_builtins.property
+    def supported_compressors(self) -> _containers.RepeatedScalarFieldContainer[Global___Compressor.Value.ValueType]: ...
+    @_builtins.property
+    def supported_batch_update_compressors(self) -> _containers.RepeatedScalarFieldContainer[Global___Compressor.Value.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        digest_functions: _abc.Iterable[Global___DigestFunction.Value.ValueType] | None = ...,
+        action_cache_update_capabilities: Global___ActionCacheUpdateCapabilities | None = ...,
+        max_batch_total_size_bytes: _builtins.int = ...,
+        supported_compressors: _abc.Iterable[Global___Compressor.Value.ValueType] | None = ...,
+        supported_batch_update_compressors: _abc.Iterable[Global___Compressor.Value.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_cache_update_capabilities", b"action_cache_update_capabilities"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_cache_update_capabilities", b"action_cache_update_capabilities", "digest_functions", b"digest_functions", "max_batch_total_size_bytes", b"max_batch_total_size_bytes", "supported_batch_update_compressors", b"supported_batch_update_compressors", "supported_compressors", b"supported_compressors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheCapabilities: _TypeAlias = CacheCapabilities  # noqa: Y015
