@@ -37,18 +37,20 @@ MAX_DEPTH = 200  # frames of BUILD code; recursion is for trees, and there are n
 
 
 class Evaluator:
-    """Evaluates files of one workspace. ``read_files``: path → SHA-256 of everything read."""
+    """Evaluates files of one workspace. ``read_files``: path → SHA-256 of everything read. ``imported``: the
+    files of the workspace that the current package imported, itself or through another file."""
 
     def __init__(self, workspace: Path, cache: Path | None = None) -> None:
         self.workspace = workspace
         self.cache = cache
         self.read_files: dict[str, str] = {}
+        self.imported: dict[str, None] = {}
         self._modules: dict[str, dict[str, Any]] = {}
         self._loading: list[str] = []
 
     def package(self, path: str, names: Mapping[str, Any]) -> None:
         """Evaluate the BUILD.py at ``path`` with workspace files of its own."""
-        self._modules = {}
+        self._modules, self.imported = {}, {}
         self.run(path, names)
 
     def run(self, path: str, names: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Evaluator:
     def module(self, name: str) -> dict[str, Any]:
         """The values of the workspace file ``a/b.py`` imported as ``a.b``."""
         path = name.replace(".", "/") + ".py"
+        self.imported[path] = None
         if path not in self._modules:
             if path in self._loading:
                 chain = " → ".join([*self._loading, path])
@@ -100,6 +103,9 @@ class Evaluator:
     def _import(self, name: str, _globals: Any = None, _locals: Any = None, names: Any = (), level: int = 0) -> Any:  # noqa: ARG002
         if name.partition(".")[0] in TRUSTED:
             module: Any = self._trusted(name)
+            file = Path(module.__file__ or "")
+            if file.is_relative_to(self.workspace):
+                self.imported[file.relative_to(self.workspace).as_posix()] = None
             known = [key for key, value in vars(module).items() if _is_offered(value, module.__name__)]
             values = {key: _copied(getattr(module, key)) for key in names or () if key in known}
         else:

@@ -24,7 +24,8 @@ from hermetic.settings import Platform, Setting, find_setting
 
 @dataclass(frozen=True)
 class Package:
-    """An evaluated package. ``globs``: (include, exclude, result) of each look at the disk."""
+    """An evaluated package. ``globs``: (include, exclude, result) of each look at the disk. ``imports``: files
+    of the workspace that its BUILD.py imported, itself or through another file."""
 
     path: str
     declarations: Mapping[str, Declaration]
@@ -34,6 +35,7 @@ class Package:
     registered: tuple[str, ...]
     default_visibility: tuple[str, ...]
     globs: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]
+    imports: tuple[str, ...] = ()
 
 
 class Loader:
@@ -88,12 +90,14 @@ class Loader:
         except LabelError as error:
             raise error.at(Location(file, 0)) from None
         draft = PackageDraft(path, file)
+        imports: tuple[str, ...] = ()
         if os.path.lexists(self.workspace / file):
             token = CURRENT.set(draft)
             try:
                 self.evaluator.package(file, prelude(self.workspace))
             finally:
                 CURRENT.reset(token)
+            imports = tuple(self.evaluator.imported)
         return Package(
             path,
             draft.declarations,
@@ -103,6 +107,7 @@ class Loader:
             tuple(draft.registered),
             draft.default_visibility,
             tuple(draft.globs),
+            imports,
         )
 
 
