@@ -193,7 +193,7 @@ class Analyser:
         if edge.files and not text.startswith((":", "//", "@")):
             package = self.loader.package(declaration.package)
             if text not in package.declarations:
-                return source_file(Path(self.loader.workspace), package, text, edge.missing)
+                return source_file(self.loader, package, text, edge.missing)
         label = Label.parse(text, declaration.package)
         dep = self.analyse(label, config)
         visibility.check(self.loader, dep.label, declaration)
@@ -255,9 +255,10 @@ class Analyser:
 
         file = Path(self.loader.workspace) / path
         if not file.is_file():
+            self.loader.read_files[path] = ""
             return None
         data = read_source(file, path)
-        self.loader.evaluator.read_files[path] = hashlib.sha256(data).hexdigest()
+        self.loader.read_files[path] = hashlib.sha256(data).hexdigest()
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError:

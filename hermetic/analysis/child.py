@@ -67,7 +67,8 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         "graph": graph_object(answer.graph),
         "errors": [error.to_dict() for error in answer.errors],
         "locks": dict(answer.locks),
-        "read_files": dict(loader.read_files),
+        "read_files": loader.read_files,
+        "read_folders": loader.read_folders,
     }
 
 

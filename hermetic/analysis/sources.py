@@ -8,10 +8,10 @@ from hermetic.action import SourceFile
 from hermetic.errors import BuildFileError, did_you_mean
 from hermetic.label import Label
 from hermetic.loading.glob import BUILD_FILE
-from hermetic.loading.loader import Package
+from hermetic.loading.loader import Loader, Package
 
 
-def source_file(workspace: Path, package: Package, text: str, missing: bool) -> SourceFile:
+def source_file(loader: Loader, package: Package, text: str, missing: bool) -> SourceFile:
     """The file ``text`` of ``package``, relative to its folder. ``missing``: it need not exist yet.
     Raises BuildFileError when it is no file, lies outside or belongs to another package."""
     parts = text.split("/")
@@ -20,7 +20,7 @@ def source_file(workspace: Path, package: Package, text: str, missing: bool) -> 
             f"{text!r} is not a file of //{package.path}",
             hint="name files below the package's own folder, like src/a.c",
         )
-    folder = workspace / package.path
+    folder = loader.workspace / package.path
     for parent in PurePosixPath(text).parents:
         if parent.name and (folder / parent / BUILD_FILE).is_file():
             owner = str(PurePosixPath(package.path) / parent)
@@ -28,6 +28,8 @@ def source_file(workspace: Path, package: Package, text: str, missing: bool) -> 
                 f"{text!r} belongs to the package //{owner}",
                 hint=f"make a filegroup there and name it: //{owner}:…",
             )
+        if parent.name:
+            loader.read_files.setdefault((PurePosixPath(package.path) / parent / BUILD_FILE).as_posix(), "")
     if missing or (folder / text).is_file():
         return SourceFile(f"{package.path}/{text}" if package.path else text)
     if (folder / text).is_dir():

@@ -7,32 +7,39 @@ folder, never out of the workspace. Links to files count as files if they stay i
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hermetic.errors import BuildFileError
 from hermetic.globs import COVERED, DEAD, Globs, State
+from hermetic.listing import listing_digest
 
 BUILD_FILE = "BUILD.py"
 IGNORED = ("hb-out",)
 
 
-def glob_files(workspace: Path, package: str, include: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Paths relative to the package, in byte order."""
+def glob_files(
+    workspace: Path, package: str, include: Sequence[str], exclude: Sequence[str], seen: dict[str, str]
+) -> list[str]:
+    """Paths relative to the package, in byte order. ``seen``: receives each folder looked into, relative
+    to the workspace, and its listing digest."""
     for pattern in (*include, *exclude):
         parts = pattern.split("/") if isinstance(pattern, str) else [""]
         if any(part in ("", ".", "..") or "\0" in part for part in parts):
             raise BuildFileError(
                 f"glob pattern {pattern!r} must be relative to the package", hint="a package sees its own folder only"
             )
-    found = _walk(workspace, workspace / package, Globs.of(include), Globs.of(exclude))
+    found = _walk(workspace, package, Globs.of(include), Globs.of(exclude), seen)
     return sorted(found, key=lambda path: path.encode("utf-8", "surrogateescape"))
 
 
-def _walk(workspace: Path, top: Path, wanted: Globs, unwanted: Globs) -> Iterator[str]:
+def _walk(workspace: Path, package: str, wanted: Globs, unwanted: Globs, seen: dict[str, str]) -> Iterator[str]:
+    top = workspace / package
     waiting: list[tuple[str, State, State]] = [("", wanted.start, unwanted.start)]
     while waiting:
         inside, take, drop = waiting.pop()
+        note_folder(workspace, posixpath.join(package, inside).rstrip("/"), seen)
         with os.scandir(top / inside) as entries:
             listed = list(entries)
         for entry in listed:
@@ -41,7 +48,9 @@ def _walk(workspace: Path, top: Path, wanted: Globs, unwanted: Globs) -> Iterato
                 continue
             path = f"{inside}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                if not os.path.exists(f"{entry.path}/{BUILD_FILE}"):
+                if os.path.exists(f"{entry.path}/{BUILD_FILE}"):
+                    note_folder(workspace, posixpath.join(package, path), seen)
+                else:
                     waiting.append((f"{path}/", taken, dropped))
             elif taken is not COVERED:
                 continue
@@ -49,6 +58,12 @@ def _walk(workspace: Path, top: Path, wanted: Globs, unwanted: Globs) -> Iterato
                 raise BuildFileError(f"glob() matches {path!r}, which is not UTF-8", hint="rename it, or exclude it")
             elif entry.is_file() and (not entry.is_symlink() or _stays(workspace, entry.path)):
                 yield path
+
+
+def note_folder(workspace: Path, path: str, seen: dict[str, str]) -> None:
+    """Remember what a folder holds, before it is looked into: a later change is one that can be noticed."""
+    if path not in seen:
+        seen[path] = listing_digest(workspace / path)
 
 
 def _is_utf8(path: str) -> bool:

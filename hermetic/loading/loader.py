@@ -16,7 +16,7 @@ from hermetic.errors import BuildFileError, CommandLineError, LabelError, Locati
 from hermetic.label import Label, check_package
 from hermetic.loading.declare import CURRENT, Declaration, PackageDraft, ToolchainDeclaration, call_site, current
 from hermetic.loading.evaluate import Evaluator, fail
-from hermetic.loading.glob import BUILD_FILE, IGNORED, glob_files
+from hermetic.loading.glob import BUILD_FILE, IGNORED, glob_files, note_folder
 from hermetic.loading.select import Select, make_select
 from hermetic.pattern import Pattern
 from hermetic.settings import Platform, Setting, find_setting
@@ -46,9 +46,11 @@ class Loader:
         self.evaluator = Evaluator(workspace, cache)
         self._ignore = frozenset(ignore)
         self._packages: dict[str, Package] = {}
+        self.read_folders: dict[str, str] = {}  # path → listing digest of every folder looked into
 
     @property
-    def read_files(self) -> Mapping[str, str]:
+    def read_files(self) -> dict[str, str]:
+        """Path → SHA-256 of everything read; "" for what was looked for and is not there."""
         return self.evaluator.read_files
 
     def package(self, path: str) -> Package:
@@ -66,6 +68,7 @@ class Loader:
         for folder, names, files in os.walk(top):
             inside = os.path.relpath(folder, self.workspace)
             inside = "" if inside == "." else inside
+            note_folder(self.workspace, inside, self.read_folders)
             names[:] = sorted(name for name in names if self._enters(inside, name))
             if BUILD_FILE in files:
                 found.append(inside)
@@ -94,7 +97,7 @@ class Loader:
         if os.path.lexists(self.workspace / file):
             token = CURRENT.set(draft)
             try:
-                self.evaluator.package(file, prelude(self.workspace))
+                self.evaluator.package(file, prelude(self.workspace, self.read_folders))
             finally:
                 CURRENT.reset(token)
             imports = tuple(self.evaluator.imported)
@@ -111,15 +114,16 @@ class Loader:
         )
 
 
-def prelude(workspace: Path) -> dict[str, Any]:
-    """The functions every BUILD.py has without importing them (described in prelude.pyi)."""
+def prelude(workspace: Path, read_folders: dict[str, str]) -> dict[str, Any]:
+    """The functions every BUILD.py has without importing them (described in prelude.pyi). ``read_folders``
+    receives what ``glob()`` looks into."""
 
     def glob(include: list[str], exclude: list[str] | None = None, allow_empty: bool = False) -> list[str]:
         draft = current("glob()")
         if not isinstance(include, list | tuple) or not isinstance(exclude or [], list | tuple):
             raise BuildFileError("glob() takes a list of patterns", location=call_site(draft))
         try:
-            found = glob_files(workspace, draft.path, include, exclude or [])
+            found = glob_files(workspace, draft.path, include, exclude or [], read_folders)
         except BuildFileError as error:
             raise error.at(call_site(draft)) from None
         if not found and not allow_empty:

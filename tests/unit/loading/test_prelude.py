@@ -17,7 +17,7 @@ def test_the_stub_names_what_build_files_have(tmp_path: Path) -> None:
     stub = Path(hermetic.loading.__file__).parent / "prelude.pyi"
     tree = ast.parse(stub.read_text(encoding="utf-8"))
     named = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert named == set(prelude(tmp_path))
+    assert named == set(prelude(tmp_path, {}))
 
 
 def test_mypy_accepts_good_build_files_and_refuses_bad_ones(tmp_path: Path) -> None:
