@@ -20,7 +20,7 @@ from typing import BinaryIO
 HEADER_LIMIT = 1 << 20
 
 
-class Damaged(Exception):  # noqa: N818
+class Damaged(Exception):
     """The file is not what this hb wrote; it can be made again."""
 
 

@@ -143,7 +143,8 @@ class Witness:
 
 def _records(root: str, paths: Sequence[str]) -> bytes:
     """The hot loop: one stat and one pack per path. Paths are looked up from the root's descriptor."""
-    status, pack, found = os.stat, _RECORD.pack, []
+    status, pack = os.stat, _RECORD.pack
+    found: list[bytes] = []
     add = found.append
     at = os.open(root, os.O_PATH)
     try:
