@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, BinaryIO, NoReturn, TypeAlias
+from typing import Any, BinaryIO, NoReturn, Protocol, TypeAlias
 
 from hermetic.archive.codec import Limits, refusal
 from hermetic.archive.member import Member, MemberKind
 from hermetic.digest import EMPTY, Digest
 from hermetic.errors import ArchiveError, UserError, did_you_mean
 from hermetic.globs import Globs
-from hermetic.store.protocols import BlobStore
 from hermetic.tree import DIR_MODE, EXEC_MODE, FILE_MODE, PLAIN, File, Meta, Symlink
 
 MAX_DEPTH = 256
@@ -29,6 +28,13 @@ SMALL = 4 << 20  # bytes
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 KERNEL_DIRS = ("dev", "proc", "sys")
+
+
+class Contents(Protocol):
+    """Where the contents of files go: a blob store, or what only measures them."""
+
+    def put(self, data: bytes) -> Digest: ...
+    def put_stream(self, stream: BinaryIO) -> Digest: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class Collector:
 
     archive: str
     options: Options
-    store: BlobStore
+    store: Contents
     entries: dict[str, Entry] = field(default_factory=dict)
     _parents: set[str] = field(default_factory=lambda: {""})  # every directory, declared or implied
     _include: Globs = field(init=False)
@@ -182,7 +188,7 @@ class Collector:
             self._refuse(f"is a hard link to the symbolic link {member.target!r}", member.name)
         if isinstance(found, Meta) or target in self._parents:
             self._refuse(f"is a hard link to the directory {member.target!r}", member.name)
-        if found is None:
+        if found is None or (isinstance(found, File) and found.meta.whiteout):
             self._refuse(f"is a hard link to {member.target!r}, which is not in the archive before it", member.name)
         return found
 
