@@ -8,7 +8,8 @@ from typing import TextIO
 
 from hermetic.action import ActionGraph, TargetNode
 from hermetic.analysis.codec import made_in
-from hermetic.cli.session import Session, record
+from hermetic.cli.remember import remember
+from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded
@@ -30,7 +31,8 @@ def build(found: Session, loaded: Loaded, command: Sequence[str], stdout: TextIO
         except MissingBlob:  # a requested result was known, but is no longer all there
             result = found.execute(loaded, reporter, _requested(loaded.graph))
             lines = _published(found, loaded.graph, result)
-    record(found, command, result)
+    if not found.args.dry_run:
+        remember(found, loaded, command, result)
     for done in result.failures:
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)

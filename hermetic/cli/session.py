@@ -6,7 +6,6 @@ The only place where the parts are put together. Everything below takes what it 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import threading
 import time
@@ -151,32 +150,3 @@ def speed(jobs: int) -> tuple[tuple[str, str], ...]:
 
 def build_id() -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{os.getpid()}"
-
-
-def record(found: Session, command: Sequence[str], result: BuildResult) -> None:
-    """Keep what happened, for ``hb log``."""
-    folder = found.store.root / "builds"
-    folder.mkdir(exist_ok=True)
-    data = {
-        "build_id": result.build_id,
-        "workspace": str(found.workspace.root),
-        "command": list(command),
-        "wall_s": round(result.wall, 3),
-        "outcomes": result.counts(),
-        "actions": [
-            {
-                "id": one.action.id,
-                "label": one.action.label,
-                "mnemonic": one.action.mnemonic,
-                "outcome": one.outcome.value,
-                "key": one.key,
-                "wall_s": round(one.wall, 3),
-                "stdout": one.stdout,
-                "stderr": one.stderr,
-            }
-            for one in result.finished.values()
-        ],
-    }
-    temporary = folder / f".{result.build_id}"
-    temporary.write_text(json.dumps(data), encoding="utf-8")
-    temporary.rename(folder / f"{result.build_id}.json")

@@ -1,56 +1,145 @@
-"""``hb log``: past builds, and what an action printed."""
+"""``hb log``: past builds, one build, or what an action printed."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.options import Parser, add_common
-from hermetic.errors import CommandLineError
+from hermetic.errors import CommandLineError, did_you_mean
+
+if TYPE_CHECKING:
+    from hermetic.execution.history import Head, History
+    from hermetic.execution.records import Event, Step
+    from hermetic.store.disk import DiskStore
+
+SHOWN = 20
 
 
 def main(words: Sequence[str]) -> int:
-    parser = Parser("log", "Show past builds, one build, or an action's log.", "hb log\n  hb log ID --action //pkg:x")
-    parser.add_argument("id", nargs="?", help="a build; the last one when --action is given without it")
-    parser.add_argument("--action", metavar="LABEL", help="print what this target's actions printed")
+    example = "hb log\n  hb log last\n  hb log last --action //container/native:ucx"
+    parser = Parser("log", "Show past builds, one build, or what an action printed.", example)
+    parser.add_argument("id", nargs="?", help='a build, or "last"')
+    parser.add_argument("--action", metavar="LABEL", help="print what this target's actions wrote to stdout and stderr")
+    parser.add_argument(
+        "--all", action="store_true", help="also builds of other workspaces, and actions that were hits"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
     add_common(parser)
     args = parser.parse(words)
     from hermetic.cli import workspace
+    from hermetic.cli.remember import history_of
     from hermetic.store.disk import DiskStore
 
-    store = DiskStore(workspace.find(Path.cwd()).store_path(args.store))
-    builds = sorted((store.root / "builds").glob("*.json"))
+    found = workspace.find(Path.cwd(), args.config, args.set)
+    store = DiskStore(found.store_path(args.store))
+    history = history_of(store.root)
+    heads = history.heads(None if args.all else str(found.root))
     if not args.id and not args.action:
-        for path in builds[-20:]:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            counts = ", ".join(f"{word} {count}" for word, count in data["outcomes"].items())
-            print(f"{data['build_id']}  {data['wall_s']:8.1f} s  hb {' '.join(data['command'])}  ({counts})")
+        for head in heads[-SHOWN:]:
+            print(json.dumps(_summary(head)) if args.json else _line(head))
         return 0
-    chosen = [path for path in builds if not args.id or path.stem == args.id]
-    if not chosen:
-        what = f"no build {args.id!r}" if args.id else "no build yet"
-        raise CommandLineError(f"there is {what} in {store.root}", hint="hb log lists them")
-    data = json.loads(chosen[-1].read_text(encoding="utf-8"))
-    for one in data["actions"]:
-        if not args.action:
-            print(f"{one['outcome']:9}  {one['wall_s']:8.1f} s  {one['label']} {one['mnemonic']}")
-        elif one["label"] == args.action:
-            _print_logs(store, one)
+    head = pick(heads, args.id or "last", store.root)
+    if args.action:
+        return _print_logs(history, head, args.action, store, args.json)
+    for step, event in _steps(history, head, hits=args.all):
+        print(json.dumps(_row(step, event)) if args.json else _step_line(step, event))
+    if not args.json:
+        print(_line(head))
     return 0
 
 
-def _print_logs(store: Any, action: dict[str, Any]) -> None:
+def pick(heads: Sequence[Head], build: str, store: Path) -> Head:
+    """The build a person named: its id, or "last". CommandLineError when there is none."""
+    chosen = heads[-1:] if build == "last" else [head for head in heads if head.id == build]
+    if not chosen:
+        what = "no build of this workspace" if build == "last" else f"no build {build!r}"
+        near = did_you_mean(build, [head.id for head in heads])
+        raise CommandLineError(f"there is {what} in {store}", hint=near or "hb log lists the builds that are kept")
+    return chosen[-1]
+
+
+def _line(head: Head) -> str:
+    counts = ", ".join(f"{word} {count}" for word, count in head.outcomes.items()) or "nothing to do"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(head.time))
+    return f"{head.id}  {when}  {head.wall:8.1f} s  hb {' '.join(head.command)}  ({counts})"
+
+
+def _summary(head: Head) -> dict[str, Any]:
+    return {
+        "build_id": head.id,
+        "time": head.time,
+        "workspace": head.workspace,
+        "command": list(head.command),
+        "wall_s": head.wall,
+        "outcomes": dict(head.outcomes),
+        "interrupted": head.interrupted,
+    }
+
+
+def _steps(history: History, head: Head, *, hits: bool) -> list[tuple[Step, Event | None]]:
+    steps = history.state(head).steps
+    events = {event.step: event for event in history.events(head)}
+    chosen = range(len(steps)) if hits else sorted(events)
+    return [(steps[number], events.get(number)) for number in chosen]
+
+
+def _step_line(step: Step, event: Event | None) -> str:
+    outcome, wall = (event.outcome, event.wall) if event else ("hit", 0.0)
+    return f"{outcome:9}  {wall:8.1f} s  {step.title}"
+
+
+def _row(step: Step, event: Event | None) -> dict[str, Any]:
+    return {
+        "label": step.label,
+        "mnemonic": step.mnemonic,
+        "settings": step.settings,
+        "outcome": event.outcome if event else "hit",
+        "key": step.key,
+        "wall_s": event.wall if event else 0.0,
+        "error": event.error if event else "",
+    }
+
+
+def _print_logs(history: History, head: Head, label: str, store: DiskStore, as_json: bool) -> int:
+    from hermetic.label import Label
+
+    wanted = str(Label.parse(label)) if label.startswith("//") else label
+    chosen = [pair for pair in _steps(history, head, hits=True) if pair[0].label == wanted]
+    if not chosen:
+        near = did_you_mean(wanted, [step.label for step in history.state(head).steps])
+        raise CommandLineError(f"build {head.id} had no action of {label}", hint=near or f"hb log {head.id} --all")
+    for step, event in chosen:
+        out, err = (_text(store, digest) for digest in _digests(store, step, event))
+        if as_json:
+            print(json.dumps({**_row(step, event), "stdout": out, "stderr": err}))
+        else:
+            sys.stdout.write(out + err)
+    return 0
+
+
+def _digests(store: DiskStore, step: Step, event: Event | None) -> tuple[str, str]:
+    """stdout and stderr of a step that ran in this build, or of the run that made its result."""
     from hermetic.digest import Digest
 
-    digests = [Digest.parse(action[name]) for name in ("stdout", "stderr") if action[name]]
-    if not digests:
-        message = store.get(Digest(action["key"], 0)) if action["key"] else None
-        if message is not None:
-            digests = [
-                Digest(one.hash, one.size_bytes) for one in (message.stdout_digest, message.stderr_digest) if one.hash
-            ]
-    for digest in digests:
-        sys.stdout.write(store.read(digest).decode("utf-8", "replace"))
+    if event is not None and (event.stdout or event.stderr):
+        return event.stdout, event.stderr
+    message = store.get(Digest(step.key, 0)) if step.key else None
+    if message is None:
+        return "", ""
+    out, err = message.stdout_digest, message.stderr_digest
+    return (f"{out.hash}/{out.size_bytes}" if out.hash else "", f"{err.hash}/{err.size_bytes}" if err.hash else "")
+
+
+def _text(store: DiskStore, digest: str) -> str:
+    from hermetic.digest import Digest
+    from hermetic.store.protocols import MissingBlob
+
+    try:
+        return store.read(Digest.parse(digest)).decode("utf-8", "replace") if digest else ""
+    except MissingBlob:
+        return "(this log is no longer in the store)\n"

@@ -1,0 +1,131 @@
+"""Two key traces of one step compared: which leaves differ. Pure; nothing is read.
+
+Inputs are paired by what they are (a file, a step's output) and where they appear, so that one package
+more in a list of three hundred is one change and not three hundred that moved by one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hermetic.execution.records import Entry, Trace
+
+MADE = "made "
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``kind``: the entry's first word (``command``, ``environment``, ``platform``, ``operation``,
+    ``output``, ``directory``, ``timeout``, ``setting``) or ``input``. ``old`` or ``new`` is None when there is no
+    such entry. An input whose digests are equal has moved."""
+
+    kind: str
+    old: Entry | None
+    new: Entry | None
+
+    @property
+    def entry(self) -> Entry:
+        found = self.new or self.old
+        assert found is not None
+        return found
+
+    @property
+    def name(self) -> str:
+        """``CFLAGS`` of "environment CFLAGS"."""
+        return self.entry.name.partition(" ")[2]
+
+    @property
+    def moved(self) -> bool:
+        return self.old is not None and self.new is not None and self.old.digest == self.new.digest
+
+    @property
+    def made(self) -> bool:
+        """Whether a step makes this input (now, or before when it is gone)."""
+        return self.entry.source.startswith(MADE)
+
+
+def changes(old: Trace, new: Trace) -> list[Change]:
+    """What differs, in the order of the new trace; equal traces have no changes."""
+    found = _named(
+        [one for one in old.entries if not one.source and not one.name.startswith("input ")],
+        [one for one in new.entries if not one.source and not one.name.startswith("input ")],
+    )
+    before = [one for one in old.entries if one.source or one.name.startswith("input ")]
+    after = [one for one in new.entries if one.source or one.name.startswith("input ")]
+    return found + _inputs(before, after)
+
+
+def _named(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
+    before = {one.name: one for one in old}
+    after = {one.name: one for one in new}
+    found = []
+    for name in dict.fromkeys((*after, *before)):
+        was, now = before.get(name), after.get(name)
+        if was is None or now is None or was.digest != now.digest:
+            found.append(Change(name.partition(" ")[0], was, now))
+    return found
+
+
+def _inputs(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
+    if old == new:
+        return []
+    same = Counter(map(_identity, old)) & Counter(map(_identity, new))
+    before, after = _without(old, Counter(same)), _without(new, Counter(same))
+    pairs: list[Change] = []
+    for key in (_place_and_source, _content, _source, _place):
+        before, after = _pair(before, after, key, pairs)
+    return [*pairs, *(Change("input", None, one) for one in after), *(Change("input", one, None) for one in before)]
+
+
+def _without(entries: Sequence[Entry], same: Counter[tuple[str, ...]]) -> list[Entry]:
+    left = []
+    for one in entries:
+        if same[_identity(one)] > 0:
+            same[_identity(one)] -= 1
+        else:
+            left.append(one)
+    return left
+
+
+def _pair(old: list[Entry], new: list[Entry], key: object, pairs: list[Change]) -> tuple[list[Entry], list[Entry]]:
+    assert callable(key)
+    waiting: dict[object, list[Entry]] = {}
+    for one in reversed(old):
+        waiting.setdefault(key(one), []).append(one)
+    left = []
+    for one in new:
+        known = waiting.get(key(one)) if key(one) is not None else None
+        if known:
+            pairs.append(Change("input", known.pop(), one))
+        else:
+            left.append(one)
+    taken = {id(change.old) for change in pairs}
+    return [one for one in old if id(one) not in taken], left
+
+
+def place_of(entry: Entry) -> str:
+    """Where an input appears: an absolute path."""
+    return entry.name.rpartition(" at ")[2]
+
+
+def _identity(entry: Entry) -> tuple[str, ...]:
+    return place_of(entry), entry.source, entry.digest
+
+
+def _place_and_source(entry: Entry) -> object:
+    return place_of(entry), entry.source
+
+
+def _content(entry: Entry) -> object:
+    return entry.source, entry.digest
+
+
+def _source(entry: Entry) -> object:
+    return None if entry.source == "inline" else entry.source
+
+
+def _place(entry: Entry) -> object:
+    """Only what has no name of its own is known by its place."""
+    return place_of(entry) if entry.source == "inline" else None

@@ -1,0 +1,57 @@
+"""Keeping a build in the history, at its end. A history that cannot be written never fails a build."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import hermetic
+from hermetic.cli.session import Session
+from hermetic.cli.streams import say
+from hermetic.errors import HbError
+from hermetic.execution.frontend import Loaded
+from hermetic.execution.history import Head, History
+from hermetic.execution.outcome import BuildResult
+from hermetic.execution.records import record_of
+
+
+def history_of(store: Path) -> History:
+    return History(store / "builds")
+
+
+def remember(found: Session, loaded: Loaded, command: Sequence[str], result: BuildResult) -> None:
+    """For hb log, hb why and hb diff."""
+    head = Head(
+        id=result.build_id,
+        time=round(time.time() - result.wall, 3),
+        workspace=str(found.workspace.root),
+        command=tuple(command),
+        wall=round(result.wall, 3),
+        outcomes=result.counts(),
+        interrupted=result.interrupted,
+    )
+    try:
+        files = files_read(loaded, found.workspace.root)
+        history_of(found.store.root).add(head, record_of(loaded.graph, result.finished, files))
+    except (OSError, HbError) as error:
+        say(f"hb: hb log and hb why will not know this build: {error}")
+
+
+def files_read(loaded: Loaded, workspace: Path) -> dict[str, str]:
+    """Path → SHA-256 of everything that decided what the actions say: what loading read, and the rules."""
+    return {**rule_files(workspace), **{path: sha for path, sha in loaded.read_files.items() if sha}}
+
+
+def rule_files(workspace: Path) -> Mapping[str, str]:
+    """The files of ``rules/`` and ``toolchains/`` that loading imports. A workspace without them uses
+    those that came with hb."""
+    found = {}
+    shipped = Path(hermetic.__file__).resolve().parent.parent
+    for name in ("rules", "toolchains"):
+        top = next((one for one in (workspace, shipped) if (one / name / "__init__.py").is_file()), None)
+        for path in (top / name).rglob("*") if top else ():
+            if "__pycache__" not in path.parts and "locks" not in path.parts and path.is_file():
+                found[path.relative_to(top).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()  # type: ignore[arg-type]
+    return found

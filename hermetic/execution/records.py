@@ -1,0 +1,147 @@
+"""What is remembered of a build: its steps, how each ended, and what made the keys. Plain values.
+
+A ``State`` says what a build's graph looked like and which key every step had: two builds that found
+everything the same have equal states. ``Event`` and ``Trace`` are kept of steps that were no hits. The
+JSON forms are lists, because a build may have ten thousand steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hermetic.action import ActionGraph
+from hermetic.analysis.codec import made_in
+from hermetic.execution.outcome import Finished, Outcome
+from hermetic.proto import hb_pb2
+
+HITS = frozenset({Outcome.HIT_LOCAL, Outcome.HIT_REMOTE})
+
+
+class Step(NamedTuple):
+    """An action of a build. ``settings``: ``name=value,…``. ``key``: "" when it never got one.
+    ``needs``: places in ``State.steps`` of those whose outputs it takes."""
+
+    label: str
+    mnemonic: str
+    settings: str
+    key: str
+    needs: Sequence[int]
+
+    @property
+    def title(self) -> str:
+        return f"{self.label} {self.mnemonic}"
+
+
+class Shown(NamedTuple):
+    """A target of a build. ``steps``: those that make its outputs, first output first, then its others."""
+
+    label: str
+    settings: str
+    layout: str
+    steps: Sequence[int]
+
+
+class Entry(NamedTuple):
+    """One leaf of a key, see ``hb.proto``. ``source`` is empty for what is no input."""
+
+    name: str
+    digest: str
+    source: str = ""
+
+
+class Trace(NamedTuple):
+    """What made a key. ``command``: digest of the Command message; ``subject``: JSON naming a fetch."""
+
+    command: str
+    subject: str
+    entries: Sequence[Entry]
+
+    @staticmethod
+    def of(message: hb_pb2.KeyTrace) -> Trace:
+        entries = tuple(Entry(one.name, one.digest, one.source) for one in message.entries)
+        return Trace(message.command, message.subject, entries)
+
+    @staticmethod
+    def decode(data: Sequence[Any]) -> Trace:
+        return Trace(data[0], data[1], tuple(map(Entry._make, data[2])))
+
+
+class Event(NamedTuple):
+    """How a step that was no hit ended. ``stdout`` and ``stderr``: digests of its logs, or ""."""
+
+    step: int
+    outcome: str
+    wall: float
+    stdout: str
+    stderr: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``files``: path → SHA-256 of what loading read."""
+
+    steps: Sequence[Step] = ()
+    targets: Sequence[Shown] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def to_object(self) -> dict[str, Any]:
+        return {"steps": self.steps, "targets": self.targets, "files": dict(self.files)}
+
+    @staticmethod
+    def from_object(data: Mapping[str, Any]) -> State:
+        return State(tuple(map(Step._make, data["steps"])), tuple(map(Shown._make, data["targets"])), data["files"])
+
+    def behind(self, tops: Iterable[int]) -> list[int]:
+        """The steps ``tops`` depend on, and these, users after what they need."""
+        found: dict[int, None] = {}
+        waiting = [(one, False) for one in tops]
+        while waiting:
+            one, entered = waiting.pop()
+            if entered:
+                found.setdefault(one)
+            elif one not in found:
+                waiting.append((one, True))
+                waiting += [(need, False) for need in self.steps[one].needs if need not in found]
+        return list(found)
+
+    def labelled(self, label: str) -> list[Shown]:
+        return [one for one in self.targets if one.label == label]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A whole build: what the history keeps of it beside its head."""
+
+    state: State
+    events: Sequence[Event] = ()
+    traces: Mapping[str, Trace] = field(default_factory=dict)
+
+
+def record_of(graph: ActionGraph, finished: Mapping[str, Finished], files: Mapping[str, str]) -> Record:
+    """The record of what an executor said. Steps are in the order of their actions' ids."""
+    place = {action_id: number for number, action_id in enumerate(sorted(finished))}
+    steps, events, traces = [], [], {}
+    for number, action_id in enumerate(place):
+        done = finished[action_id]
+        action = done.action
+        needs = {place[made.action] for one in action.inputs if (made := made_in(one.ref)) and made.action in place}
+        settings = ",".join(f"{name}={value}" for name, value in action.settings)
+        steps.append(Step(action.label, action.mnemonic, settings, done.key, tuple(sorted(needs))))
+        if done.outcome not in HITS:
+            error = str(done.error) if done.error else ""
+            events.append(Event(number, done.outcome.value, round(done.wall, 3), done.stdout, done.stderr, error))
+            if done.trace is not None and done.key:
+                traces[done.key] = Trace.of(done.trace)
+    return Record(State(tuple(steps), tuple(_targets(graph, place)), dict(files)), tuple(events), traces)
+
+
+def _targets(graph: ActionGraph, place: Mapping[str, int]) -> Iterable[Shown]:
+    for target in graph.targets.values():
+        made = [one.action for _, ref in target.outputs if (one := made_in(ref))]
+        steps = [place[one] for one in dict.fromkeys((*made, *target.actions)) if one in place]
+        if steps:
+            settings = ",".join(f"{name}={value}" for name, value in target.settings)
+            yield Shown(target.label, settings, target.layout, tuple(steps))
