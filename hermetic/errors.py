@@ -10,6 +10,7 @@
     │   │   ├── CycleError      targets depend on each other in a circle
     │   │   ├── VisibilityError a target may not be seen from here
     │   │   └── SettingError    an unknown setting, value or select key
+    │   ├── QueryError          exit 7: a query that does not parse or cannot be answered
     │   ├── FetchError          exit 1: a pinned source is wrong, stale or unreachable
     │   ├── ArchiveError        exit 1: an archive holds something it must not
     │   └── ActionError         exit 1: a build step failed (log, outputs, time, memory)
@@ -123,6 +124,13 @@ class VisibilityError(BuildFileError):
 
 class SettingError(BuildFileError):
     pass
+
+
+class QueryError(UserError):
+    """``column``: where in the query, counted from 1; 0 when that cannot be said."""
+
+    exit_code = 7
+    column = 0
 
 
 class FetchError(UserError):
