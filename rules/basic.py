@@ -229,11 +229,9 @@ def patched(ctx: Context, source: Source, patches: Sequence[Src], strip: int, na
         [
             "set -euo pipefail",
             "cd /build/out",
-            "cp -a --no-preserve=mode,ownership /build/src/. .",
-            "cd /build/src && find . -type f -perm /111 -exec chmod +x /build/out/{} +",
-            "cd /build/out",
-            f'for p in /build/patches/*; do patch --batch --forward -p{strip} < "$p"; done',
-            "find . -name '*.orig' -delete",
+            "cp -a --no-preserve=ownership /build/src/. .",
+            "chmod -R u+w .",
+            f'for p in /build/patches/*; do patch --batch --forward --no-backup-if-mismatch -p{strip} < "$p"; done',
         ]
     )
     made = ctx.run(

@@ -28,7 +28,7 @@ def check_image(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench
     view = view_of(inputs["/image"].digest, bench.store)
     rows = []
     for number, check in enumerate(params["checks"]):
-        problems = list(_check(number, check)(view, check))
+        problems = list(_check(number, check)(view, _Fields(check)))
         rows.append({"check": check, "passed": not problems, "problems": problems[:SHOWN], "count": len(problems)})
     failed = [row for row in rows if not row["passed"]]
     if failed:
@@ -36,6 +36,13 @@ def check_image(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench
         lines += [f"{row['check']['kind']}: {row['count']} in all" for row in failed if row["count"] > SHOWN]
         raise ActionError(f"{len(failed)} of {len(rows)} image checks failed:\n  " + "\n  ".join(lines))
     return {"report": Resolved(Kind.BLOB, bench.store.put(canonical(rows)))}
+
+
+class _Fields(dict[str, Any]):
+    """The fields of a check; one that is missing is the BUILD file's mistake."""
+
+    def __missing__(self, name: str) -> Any:
+        raise BuildFileError(f"a check of the kind {self['kind']!r} needs {name!r}", hint="see docs/guide/images.md")
 
 
 def _check(number: int, check: Mapping[str, Any]) -> Check:

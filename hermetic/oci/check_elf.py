@@ -46,7 +46,7 @@ def needed_resolved(view: View, check: Mapping[str, Any]) -> Iterator[str]:
         # a library is found next to the one that loads it through that one's inherited RPATH
         own.append(origin)
         for name in dynamic.needed:
-            if name in check["stubs"] or any(view.resolve(f"/{folder}/{name}") for folder in [*own, *search]):
+            if name in check.get("stubs", ()) or any(view.resolve(f"/{folder}/{name}") for folder in [*own, *search]):
                 continue
             if "/" in name and view.resolve(name):
                 continue

@@ -20,7 +20,7 @@ debian_rootfs(
     packages=[":packages"],
 )
 
-layer(name="base", files=[":rootfs"])
+layer(name="base", files=[":rootfs"], visibility=["//tests/ci/rules:__pkg__"])
 
 layer(name="dav1d", files=["//container/native:dav1d"])
 
