@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+TRUSTED = ("hermetic", "rules", "toolchains")
+
 
 def main() -> int:
     answer_to = os.dup(1)
@@ -44,13 +46,15 @@ def _write(descriptor: int, answer: dict[str, Any]) -> None:
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer one request: ``what`` is "graph", "settings" or "labels"."""
+    """Answer one request: ``what`` is "graph", "targets" or "settings"."""
     from hermetic.loading.loader import Loader
 
     cache = Path(request["cache"]) if request.get("cache") else None
     loader = Loader(Path(request["workspace"]), cache, request.get("ignore", ()))
     if request["what"] == "settings":
         return _settings(loader, request)
+    if request["what"] == "targets":
+        return _targets(loader, request)
     from hermetic.analysis.codec import graph_object
     from hermetic.analysis.front import analyse
 
@@ -67,7 +71,34 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         "graph": graph_object(answer.graph),
         "errors": [error.to_dict() for error in answer.errors],
         "locks": dict(answer.locks),
-        "read_files": loader.read_files,
+        "read_files": {**loader.read_files, **_modules(loader.workspace)},
+        "read_folders": loader.read_folders,
+    }
+
+
+def _modules(workspace: Path) -> dict[str, str]:
+    """The engine's and the rules' own files that were imported, with their SHA-256; those of the
+    workspace relative to it."""
+    import hashlib
+
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in TRUSTED and (file := getattr(module, "__file__", None)):
+            path = Path(file)
+            shown = path.relative_to(workspace) if path.is_relative_to(workspace) else path
+            found[str(shown)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _targets(loader: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from base64 import b64encode
+
+    from hermetic.analysis.targets import collect
+
+    return {
+        "targets": b64encode(collect(loader, request["folders"], request["packages"])).decode(),
+        "errors": [],
+        "read_files": {**loader.read_files, **_modules(loader.workspace)},
         "read_folders": loader.read_folders,
     }
 

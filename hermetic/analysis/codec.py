@@ -87,7 +87,7 @@ _ODD = frozenset(("", ".", ".."))
 _SIMPLE = ("id", "label", "mnemonic", "cwd", "uid", "timeout", "unkeyed", "test")
 
 
-def _action_from(data: dict[str, Any]) -> Action:
+def action_from(data: dict[str, Any]) -> Action:
     _exact(data, Action)
     simple = {name: data[name] for name in _SIMPLE}
     _absolute(data["cwd"])
@@ -112,7 +112,7 @@ def _action_from(data: dict[str, Any]) -> Action:
     )
 
 
-def _target_object(target: TargetNode) -> dict[str, Any]:
+def target_object(target: TargetNode) -> dict[str, Any]:
     return {
         "id": target.id,
         "label": target.label,
@@ -129,7 +129,7 @@ def _target_object(target: TargetNode) -> dict[str, Any]:
     }
 
 
-def _target_from(data: dict[str, Any]) -> TargetNode:
+def target_from(data: dict[str, Any]) -> TargetNode:
     _exact(data, TargetNode)
     return TargetNode(
         id=_text(data["id"]),
@@ -150,7 +150,7 @@ def _target_from(data: dict[str, Any]) -> TargetNode:
 def graph_object(graph: ActionGraph) -> dict[str, Any]:
     return {
         "actions": [action_object(action) for action in graph.actions.values()],
-        "targets": [_target_object(target) for target in graph.targets.values()],
+        "targets": [target_object(target) for target in graph.targets.values()],
         "requested": list(graph.requested),
     }
 
@@ -176,8 +176,8 @@ def _no_collection() -> Iterator[None]:
 def _graph_from(data: Any) -> ActionGraph:
     try:
         _exact(data, ActionGraph)
-        actions = {action.id: action for action in map(_action_from, _list(data["actions"]))}
-        targets = {target.id: target for target in map(_target_from, _list(data["targets"]))}
+        actions = {action.id: action for action in map(action_from, _list(data["actions"]))}
+        targets = {target.id: target for target in map(target_from, _list(data["targets"]))}
         if len(actions) != len(data["actions"]) or len(targets) != len(data["targets"]):
             raise InternalError("the loader's answer names something twice")
         graph = ActionGraph(actions, targets, _texts(data["requested"]))

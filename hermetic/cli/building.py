@@ -2,64 +2,58 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from hermetic.action import ActionGraph, TargetNode
+from hermetic.action import ActionGraph
 from hermetic.analysis.codec import made_in
+from hermetic.cli import warm
+from hermetic.cli.ended import Ended, outcome_of, show
 from hermetic.cli.remember import remember
+from hermetic.cli.results import print_rows, print_summary
 from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.outcome import GOOD, BuildResult, Outcome
-from hermetic.execution.publish import depth, publish
+from hermetic.execution.publish import depth
 from hermetic.report.terminal import TerminalReporter
-from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
 
 
-def build(found: Session, loaded: Loaded, command: Sequence[str], stdout: TextIO | None = None) -> int:
-    """Build what was loaded; returns the exit code. ``stdout``: where the lines of results go."""
+def build(found: Session, load: Callable[[], Loaded], command: Sequence[str], stdout: TextIO | None = None) -> Ended:
+    """Build what ``load`` gives, from the last build's snapshot where that is enough. ``stdout``: where
+    the lines of results go."""
     reporter = TerminalReporter()
-    result = found.execute(loaded, reporter)
-    lines: list[dict[str, str]] = []
-    if not found.args.dry_run:
-        try:
-            lines = _published(found, loaded.graph, result)
-        except MissingBlob:  # a requested result was known, but is no longer all there
-            result = found.execute(loaded, reporter, _requested(loaded.graph))
-            lines = _published(found, loaded.graph, result)
-    if not found.args.dry_run:
-        remember(found, loaded, command, result)
-    for done in result.failures:
+    ended = warm.rebuild(found, command, reporter) or _cold(found, load(), command, reporter)
+    for done in ended.result.failures:
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)
-    for error in loaded.errors:
+    for error in ended.errors:
         say(f"hb: {error}")
     if found.args.dry_run:
-        _print_plan(result)
+        _print_plan(ended.result)
+    result = ended.result
     reporter.end(result)
-    _print(lines, result, found.args.json, stdout)
-    return exit_code(loaded, result)
+    print_rows(ended.lines(), found.args.json, stdout)
+    if found.args.json:
+        print_summary(result.build_id, result.wall, result.actions, result.counts(), stdout)
+    return ended
 
 
-def exit_code(loaded: Loaded, result: BuildResult) -> int:
-    """As Bazel: the worst of what happened, tests failing only when nothing else did."""
-    if result.interrupted:
-        return 8
-    codes = [one.error.exit_code for one in result.failures if one.error is not None]
-    codes += [error.exit_code for error in loaded.errors]
-    others = [code for code in codes if code != 3]
-    return (37 if 37 in others else others[0]) if others else 3 if codes else 0
-
-
-def outcome_of(target: TargetNode, result: BuildResult) -> Outcome:
-    """A target's outcome: that of the action making its first output; a source is always there."""
-    first = made_in(target.outputs[0][1]) if target.outputs else None
-    done = result.finished.get(first.action) if first else None
-    return done.outcome if done else Outcome.HIT_LOCAL
+def _cold(found: Session, loaded: Loaded, command: Sequence[str], reporter: TerminalReporter) -> Ended:
+    result = found.execute(loaded.graph, reporter)
+    if found.args.dry_run:
+        return Ended(result, len(loaded.graph.requested), errors=loaded.errors)
+    try:
+        ended = _published(found, loaded, result)
+    except MissingBlob:  # a requested result was known, but is no longer all there
+        result = found.execute(loaded.graph, reporter, _requested(loaded.graph))
+        ended = _published(found, loaded, result)
+    state = remember(found, loaded, command, result)
+    if ended.good and state:
+        warm.keep(found, loaded, command, ended, state)
+    return ended
 
 
 def _requested(graph: ActionGraph) -> set[str]:
@@ -68,33 +62,19 @@ def _requested(graph: ActionGraph) -> set[str]:
     return {made.action for ref in refs if (made := made_in(ref))}
 
 
-def _published(found: Session, graph: ActionGraph, result: BuildResult) -> list[dict[str, str]]:
+def _published(found: Session, loaded: Loaded, result: BuildResult) -> Ended:
     """Deeper places first, see ``publish``; the rows are in the order of the request."""
-    rows = {}
-    sources = found.runner().sources
+    graph = loaded.graph
+    outcomes = {name: outcome_of(graph.targets[name], result) for name in graph.requested}
     made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
-    for target_id in sorted(graph.requested, key=lambda one: -depth(graph.targets[one])):
-        target = graph.targets[target_id]
-        outcome = outcome_of(target, result)
-        if outcome not in GOOD or not target.outputs:
-            continue
-        resolved: Resolved = sources.resolve(target.outputs[0][1], made)
-        digest, path = publish(target, resolved, found.out, found.store, found.stage, found.derived)
-        rows[target_id] = {"label": target.label, "digest": digest, "path": str(path), "outcome": outcome.value}
-    return [rows[one] for one in graph.requested if one in rows]
-
-
-def _print(rows: Sequence[dict[str, str]], result: BuildResult, as_json: bool, stdout: TextIO | None) -> None:
-    for row in rows:
-        print(json.dumps(row) if as_json else f"{row['label']}\t{row['digest']}\t{row['path']}", file=stdout)
-    if as_json:
-        summary = {
-            "build_id": result.build_id,
-            "wall_s": round(result.wall, 3),
-            "actions": len(result.finished),
-            "outcomes": result.counts(),
-        }
-        print(json.dumps({"summary": summary}), file=stdout)
+    rows = {}
+    for name in sorted(graph.requested, key=lambda one: -depth(graph.targets[one].label)):
+        target = graph.targets[name]
+        if outcomes[name] in GOOD and target.outputs:
+            rows[name] = show(found, target, found.sources.resolve(target.outputs[0][1], made))
+    ordered = tuple(rows[name] for name in graph.requested if name in rows)
+    wanted = sum(bool(graph.targets[name].outputs) for name in graph.requested)
+    return Ended(result, wanted, ordered, outcomes, loaded.errors)
 
 
 def _print_plan(result: BuildResult) -> None:

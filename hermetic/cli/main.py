@@ -48,6 +48,12 @@ def run(verb: str, words: Sequence[str]) -> int:
     try:
         if verb not in VERBS:
             raise CommandLineError(f"there is no command {verb!r}", hint=did_you_mean(verb, VERBS) or "see hb --help")
+        if verb in ("build", "test"):
+            from hermetic.cli.warm import answer
+
+            known = answer([verb, *words])
+            if known is not None:
+                return known if finish() else 1
         import importlib
 
         module = importlib.import_module(f"hermetic.cli.verbs.{verb}")

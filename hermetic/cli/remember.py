@@ -12,17 +12,34 @@ from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.errors import HbError
 from hermetic.execution.frontend import Loaded
-from hermetic.execution.history import Head, History
+from hermetic.execution.history import DamagedRecord, Head, History
 from hermetic.execution.outcome import BuildResult
-from hermetic.execution.records import record_of
+from hermetic.execution.records import Record, record_of, record_of_part
 
 
 def history_of(store: Path) -> History:
     return History(store / "builds")
 
 
-def remember(found: Session, loaded: Loaded, command: Sequence[str], result: BuildResult) -> None:
-    """For hb log, hb why and hb diff."""
+def remember(found: Session, loaded: Loaded, command: Sequence[str], result: BuildResult) -> str:
+    """For hb log, hb why and hb diff. Returns what the history calls the build's state, "" without one."""
+    files = files_read(loaded, found.workspace.root)
+    return _keep(found, command, result, record_of(loaded.graph, result.finished, files))
+
+
+def remember_part(
+    found: Session, command: Sequence[str], state: str, ids: Sequence[str], result: BuildResult
+) -> str | None:
+    """The same for a build of which only a part was looked at. ``state``: before it; ``ids``: the actions
+    behind its steps. None when that state is gone."""
+    try:
+        before = history_of(found.store.root).state(Head("", 0, "", (), 0, state=state))
+    except DamagedRecord:
+        return None
+    return _keep(found, command, result, record_of_part(before, ids, result.finished))
+
+
+def _keep(found: Session, command: Sequence[str], result: BuildResult, record: Record) -> str:
     head = Head(
         id=result.build_id,
         time=round(time.time() - result.wall, 3),
@@ -33,10 +50,10 @@ def remember(found: Session, loaded: Loaded, command: Sequence[str], result: Bui
         interrupted=result.interrupted,
     )
     try:
-        files = files_read(loaded, found.workspace.root)
-        history_of(found.store.root).add(head, record_of(loaded.graph, result.finished, files))
+        return history_of(found.store.root).add(head, record).state
     except (OSError, HbError) as error:
         say(f"hb: hb log and hb why will not know this build: {error}")
+        return ""
 
 
 def files_read(loaded: Loaded, workspace: Path) -> dict[str, str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hermetic.action import ActionGraph
 from hermetic.cli import workspace
+from hermetic.cli.null import new_build_id
 from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError, FetchError
@@ -37,6 +38,7 @@ class Session:
     store: DiskStore
     stage: DiskStage
     states: FileStates
+    sources: Sources
     args: argparse.Namespace
     scratch: Path
     cancel: threading.Event
@@ -70,7 +72,7 @@ class Session:
             cache=self.store,
             stage=self.stage,
             sandbox=NamespaceSandbox(),
-            sources=Sources(self.workspace.root, self.store, self.states),
+            sources=self.sources,
             scratch=self.scratch,
             derived=self.derived,
             cancel=self.cancel,
@@ -78,15 +80,30 @@ class Session:
             keep=getattr(self.args, "sandbox_debug", False),
         )
 
-    def execute(self, loaded: Loaded, reporter: Reporter, again: Iterable[str] = ()) -> BuildResult:
+    @property
+    def state(self) -> Path:
+        """Where hb keeps what belongs to this workspace."""
+        return _state(self.workspace, self.store)
+
+    def execute(
+        self,
+        graph: ActionGraph,
+        reporter: Reporter,
+        again: Iterable[str] = (),
+        *,
+        known: Mapping[tuple[str, str], Resolved] | None = None,
+        unchanged: int = 0,
+    ) -> BuildResult:
+        """Build the requested targets of ``graph``. ``known``, ``unchanged``: of a larger graph whose
+        other actions are known to be hits."""
         args = self.args
         options = Options(
             jobs=self.jobs,
             keep_going=getattr(args, "keep_going", False),
             dry_run=getattr(args, "dry_run", False),
         )
-        executor = Executor(loaded.graph, self.runner(), self.fetch, reporter, options)
-        return executor.run(build_id(), again)
+        executor = Executor(graph, self.runner(), self.fetch, reporter, options, known)
+        return replace(executor.run(new_build_id(), again), unchanged=unchanged)
 
     def fetch(self, operation: str, requests: Sequence[FetchRequest], work: Path) -> Sequence[Resolved | FetchError]:
         from hermetic.fetch import dispatch
@@ -109,7 +126,8 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
     states = FileStates(_state(found, store) / "files.db")
     try:
         with scratch_folder(store.root, keep=getattr(args, "sandbox_debug", False)) as scratch:
-            yield Session(found, store, DiskStage(store), states, args, scratch, threading.Event())
+            sources = Sources(found.root, store, states)
+            yield Session(found, store, DiskStage(store), states, sources, args, scratch, threading.Event())
     finally:
         states.close()
 
@@ -146,7 +164,3 @@ def speed(jobs: int) -> tuple[tuple[str, str], ...]:
         ("MAX_JOBS", count),
         ("NINJAFLAGS", f"-j{count}"),
     )
-
-
-def build_id() -> str:
-    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{os.getpid()}"

@@ -64,12 +64,22 @@ class _State:
 
 
 class Executor:
-    def __init__(self, graph: ActionGraph, runner: Runner, fetch: Fetch, reporter: Reporter, options: Options) -> None:
+    def __init__(
+        self,
+        graph: ActionGraph,
+        runner: Runner,
+        fetch: Fetch,
+        reporter: Reporter,
+        options: Options,
+        known: Mapping[tuple[str, str], Resolved] | None = None,
+    ) -> None:
+        """``known``: outputs of actions that are not in the graph, (action, output) → artifact."""
         self.graph = graph
         self.runner = runner
         self.fetch = fetch
         self.reporter = reporter
         self.options = options
+        self.known = dict(known or {})
         self._events: queue.Queue[list[Finished]] = queue.Queue()
         self._flight: dict[Digest, Future[Finished]] = {}
         self._lock = threading.Lock()
@@ -99,7 +109,8 @@ class Executor:
 
     def _plan(self) -> _State:
         """What is needed for the requested outputs, and what waits for what."""
-        state = _State()
+        state = _State(made=dict(self.known))
+        given = {action for action, _ in self.known}
         pending = [
             made.action
             for name in self.graph.requested
@@ -108,9 +119,9 @@ class Executor:
         ]
         while pending:
             action_id = pending.pop()
-            if action_id in state.waiting:
+            if action_id in state.waiting or action_id in given:
                 continue
-            needs = {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))}
+            needs = {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))} - given
             state.waiting[action_id] = set(needs)
             for need in needs:
                 state.users.setdefault(need, []).append(action_id)
@@ -201,7 +212,10 @@ class Executor:
         """Make the producers of an action's lost inputs run again, and the action after them."""
         lost, coming = set(), set()
         for made in filter(None, (made_in(one.ref) for one in action.inputs)):
-            if made.action not in state.finished:
+            if (made.action, made.output) in self.known:
+                if not self.complete(self.known[made.action, made.output]):
+                    return False  # its producer is not ours to run
+            elif made.action not in state.finished:
                 coming.add(made.action)  # another user of it was here first
             elif made.action not in state.again and not self.complete(state.made[made.action, made.output]):
                 lost.add(made.action)

@@ -11,6 +11,7 @@ from typing import Any
 import hermetic
 from hermetic.action import ActionGraph
 from hermetic.analysis.codec import graph_from
+from hermetic.analysis.targetfile import Block, check, decode
 from hermetic.errors import BuildFileError, HbError, InternalError, from_dict
 from hermetic.sandbox.loaderbox import run_boxed_python
 
@@ -45,9 +46,23 @@ class Frontend:
             raise errors[0]
         if "graph" not in answer:
             raise errors[0]
-        return Loaded(
-            graph_from(answer["graph"]), tuple(errors), dict(answer["locks"]), dict(answer.get("read_files", {}))
-        )
+        read = [_texts_by_path(answer.get(name)) for name in ("read_files", "read_folders")]
+        return Loaded(graph_from(answer["graph"]), tuple(errors), dict(answer["locks"]), *read)
+
+    def targets(self, folders: Sequence[str], packages: Sequence[str]) -> LoadedTargets:
+        """The unconfigured graph of all packages below ``folders``, of ``packages``, and of what they name."""
+        from base64 import b64decode
+
+        answer = self._ask({"what": "targets", "folders": list(folders), "packages": list(packages)})
+        for one in answer["errors"]:
+            raise from_dict(one)
+        try:
+            block = decode(b64decode(answer["targets"], validate=True))
+            check(block)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InternalError(f"the loader's answer is not a target graph: {error}"[:500]) from None
+        read = [_texts_by_path(answer.get(name)) for name in ("read_files", "read_folders")]
+        return LoadedTargets(block, *read)
 
     def rows(self) -> list[dict[str, Any]]:
         """The workspace's settings as they are in force: name, value, values, doc."""
@@ -91,12 +106,29 @@ class Frontend:
 
 @dataclass(frozen=True)
 class Loaded:
-    """``read_files``: path → SHA-256 of every file that loading read, rules' modules too."""
+    """``read_files``: path → SHA-256 of every file that loading read, rules' modules too ("" for what is
+    not there). ``read_folders``: path → listing digest of every folder it looked into."""
 
     graph: ActionGraph
     errors: tuple[HbError, ...]
     locks: Mapping[str, str]
     read_files: Mapping[str, str] = field(default_factory=dict)
+    read_folders: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadedTargets:
+    """``read_files`` and ``read_folders``: as those of ``Loaded``."""
+
+    block: Block
+    read_files: Mapping[str, str]
+    read_folders: Mapping[str, str]
+
+
+def _texts_by_path(data: Any) -> dict[str, str]:
+    if not isinstance(data, dict) or not all(isinstance(one, str) for one in data.values()):
+        raise InternalError("the loader's answer does not say what it read")
+    return data
 
 
 def _explained(code: int, log: str) -> HbError:

@@ -28,6 +28,7 @@ from hermetic.errors import StoreError
 from hermetic.execution.records import Event, Record, State, Trace
 
 FORMAT = 1
+ANY = "*"  # settings of no step
 KEEP = 200  # builds
 SLACK = 20  # builds more than that are removed together
 YOUNG = 3600.0  # seconds: a state this new may belong to a build whose head is still being written
@@ -81,7 +82,8 @@ class History:
 
     def _keep_state(self, state: State) -> str:
         body = _packed(state.to_object())
-        index = array("Q", sorted({step_hash(one.label, one.mnemonic) for one in state.steps})).tobytes()
+        names = {(one.label, one.mnemonic, settings) for one in state.steps for settings in (one.settings, ANY)}
+        index = array("Q", sorted({step_hash(*name) for name in names})).tobytes()
         first = {"format": FORMAT, "index": len(index), "body": len(body), "check": _check(index + body)}
         data = json.dumps(first, separators=(",", ":")).encode() + b"\n" + index + body
         name = _check(data)
@@ -173,11 +175,11 @@ class History:
         raise DamagedRecord(f"the record {place} is damaged or gone", hint="hb log lists the builds that are kept")
 
 
-def step_hash(label: str, mnemonic: str) -> int:
-    """What the index of a state holds."""
+def step_hash(label: str, mnemonic: str, settings: str) -> int:
+    """What the index of a state holds: of each step, and of each under ``ANY`` settings."""
     import xxhash
 
-    return xxhash.xxh3_64_intdigest(f"{label}\0{mnemonic}".encode())
+    return xxhash.xxh3_64_intdigest(f"{label}\0{mnemonic}\0{settings}".encode("utf-8", "surrogatepass"))
 
 
 def durations(
@@ -226,7 +228,9 @@ def _head(line: bytes) -> Head | None:
 
 
 def _packed(data: Any) -> bytes:
-    return zlib.compress(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"), 1)
+    return zlib.compress(
+        json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"), 1
+    )
 
 
 def _unpacked(data: bytes, what: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,6 +56,7 @@ class BuildResult:
     finished: Mapping[str, Finished]
     wall: float
     interrupted: bool = False
+    unchanged: int = 0  # actions known to be hits without looking at each: nothing they depend on changed
 
     @property
     def failures(self) -> list[Finished]:
@@ -62,8 +64,13 @@ class BuildResult:
 
     def counts(self) -> dict[str, int]:
         """How many actions had each outcome, in the order of the words."""
-        found = [one.outcome for one in self.finished.values()]
-        return {word.value: found.count(word) for word in Outcome if word in found}
+        found = Counter(one.outcome for one in self.finished.values())
+        found[Outcome.HIT_LOCAL] += self.unchanged
+        return {word.value: found[word] for word in Outcome if found[word]}
+
+    @property
+    def actions(self) -> int:
+        return len(self.finished) + self.unchanged
 
 
 class Reporter(Protocol):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
-from hermetic.action import Kind, TargetNode
+from hermetic.action import Kind
 from hermetic.errors import ActionError
 from hermetic.label import Label
 from hermetic.store.operation import Resolved
@@ -17,8 +18,17 @@ from hermetic.store.protocols import BlobStore, Stage
 from hermetic.store.stage import remove_tree
 
 
+class Named(Protocol):
+    """A target as far as showing it goes: a TargetNode, or the row of a snapshot."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
+
+
 def publish(
-    target: TargetNode, resolved: Resolved, out: Path, store: BlobStore, stage: Stage, derived: Path
+    target: Named, resolved: Resolved, out: Path, store: BlobStore, stage: Stage, derived: Path
 ) -> tuple[str, Path]:
     """Show a target's first output below ``out``; returns (digest to print, path)."""
     label = Label.parse(target.label)  # checked again: the parent trusts nothing that ran BUILD files
@@ -38,13 +48,13 @@ def publish(
     return f"sha256:{resolved.digest.hash}", place
 
 
-def depth(target: TargetNode) -> int:
+def depth(text: str) -> int:
     """How many folders below hb-out/ a target is shown."""
-    label = Label.parse(target.label)
+    label = Label.parse(text)
     return f"{label.package}/{label.name}".strip("/").count("/")
 
 
-def shown(target: TargetNode, out: Path) -> Path:
+def shown(target: Named, out: Path) -> Path:
     """Where ``publish`` showed a target last."""
     label = Label.parse(target.label)
     place = out / label.package / label.name

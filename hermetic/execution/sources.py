@@ -38,6 +38,11 @@ class Sources:
             return self._tree(ref)
         return self._inside(ref, made[ref.tree.action, ref.tree.output])
 
+    @property
+    def seen(self) -> Mapping[str, File]:
+        """Every workspace file this build has seen."""
+        return self._seen
+
     def unchanged(self, action: Action) -> str | None:
         """The workspace file among an action's inputs that is not what this build saw first, or None."""
         for one in action.inputs:

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from hermetic.action import Action
 from hermetic.execution.outcome import BuildResult, Finished, Outcome
+from hermetic.report.summary import summary_line
 
 SHOWN = 6  # running actions shown at once
 QUIET = (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE, Outcome.SKIPPED)
@@ -67,11 +68,10 @@ class TerminalReporter:
         self._ended.set()
         with self._lock:
             self._erase()
-            counts = ", ".join(f"{word} {count}" for word, count in result.counts().items()) or "nothing to do"
             for one in result.failures if len(result.failures) > 1 else ():
                 self._write(f"{one.outcome.value:9} {one.action.label} ({one.error.location if one.error else ''})\n")
             word = "interrupted" if result.interrupted else "failed" if result.failures else "done"
-            self._write(f"{word}: {counts} · {result.wall:.1f} s\n")
+            self._write(f"{summary_line(word, result.counts(), result.wall)}\n")
 
     def _tick(self) -> None:
         """Elapsed times go on while nothing happens."""

@@ -9,13 +9,16 @@ when it is lost or damaged it is made again.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hermetic.digest import Digest
+
+if TYPE_CHECKING:
+    import sqlite3
 
 TICK_NS = 20_000_000  # two ticks of the coarsest kernel clock in use (100 Hz)
 
@@ -28,6 +31,8 @@ class FileStates:
         self._lock = threading.Lock()
         self._fresh: dict[str, tuple[bytes, str, int]] = {}  # not in the database yet
         database.parent.mkdir(parents=True, exist_ok=True)
+        import sqlite3
+
         try:
             self._db = _connect(database)
         except sqlite3.DatabaseError:
@@ -42,6 +47,8 @@ class FileStates:
         return [self._one(str(path)) for path in paths]
 
     def close(self) -> None:
+        import sqlite3
+
         with self._lock:
             try:
                 with self._db:
@@ -78,6 +85,8 @@ def _fingerprint(found: os.stat_result) -> bytes:
 
 
 def _connect(database: Path) -> sqlite3.Connection:
+    import sqlite3
+
     db = sqlite3.connect(database, check_same_thread=False, timeout=30)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")

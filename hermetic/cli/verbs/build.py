@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from hermetic.cli.options import Parser, add_build
 
@@ -16,5 +17,5 @@ def main(words: Sequence[str]) -> int:
     from hermetic.cli.session import session
 
     with session(args) as found:
-        loaded = found.load(args.pattern, keep_going=args.keep_going)
-        return build(found, loaded, ["build", *words])
+        load = partial(found.load, args.pattern, keep_going=args.keep_going)
+        return build(found, load, ["build", *words]).exit_code

@@ -13,10 +13,9 @@ def main(words: Sequence[str]) -> int:
     add_build(parser)
     args = parser.parse(words)
     from hermetic.action import ActionGraph, Mode, TargetNode
-    from hermetic.cli.building import exit_code
+    from hermetic.cli.ended import Ended
     from hermetic.cli.session import session
     from hermetic.errors import Location
-    from hermetic.execution.frontend import Loaded
     from hermetic.report.terminal import TerminalReporter
 
     with session(args) as found:
@@ -32,6 +31,6 @@ def main(words: Sequence[str]) -> int:
         everything = TargetNode("fetch", "fetch", "", Location("", 0), (), (), (), refs)
         graph = ActionGraph(loaded.graph.actions, {"fetch": everything}, ("fetch",))
         reporter = TerminalReporter()
-        result = found.execute(Loaded(graph, loaded.errors, loaded.locks), reporter)
+        result = found.execute(graph, reporter)
         reporter.end(result)
-        return exit_code(loaded, result)
+        return Ended(result, 0, errors=loaded.errors).exit_code

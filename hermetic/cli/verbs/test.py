@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from hermetic.cli.options import Parser, add_build
+from hermetic.cli.streams import say
 from hermetic.errors import CommandLineError
 
 
@@ -20,13 +20,16 @@ def main(words: Sequence[str]) -> int:
     args = parser.parse(words)
     from hermetic.cli.building import build
     from hermetic.cli.session import session
+    from hermetic.execution.frontend import Loaded
 
     with session(args) as found:
-        loaded = found.load(args.pattern, tests_only=True, keep_going=args.keep_going)
-        if not loaded.graph.requested and not loaded.errors:
-            raise NoTests(f"no tests in {' '.join(args.pattern)}", hint="hb build builds targets that are no tests")
-        code = build(found, loaded, ["test", *words])
-        print(
-            f"{len(loaded.graph.requested)} tests, {'all passed' if code == 0 else 'not all passed'}", file=sys.stderr
-        )
-        return code
+
+        def load() -> Loaded:
+            loaded = found.load(args.pattern, tests_only=True, keep_going=args.keep_going)
+            if not loaded.graph.requested and not loaded.errors:
+                raise NoTests(f"no tests in {' '.join(args.pattern)}", hint="hb build builds targets that are no tests")
+            return loaded
+
+        ended = build(found, load, ["test", *words])
+        say(f"{ended.requested} tests, {'all passed' if ended.exit_code == 0 else 'not all passed'}")
+        return ended.exit_code

@@ -1,0 +1,210 @@
+"""Builds that start from the last one: what of a snapshot is still true, and only the rest is built.
+
+Three ways, the quickest that applies: nothing changed (``answer``, before anything else is imported);
+only contents of source files changed, and the actions that see them run on the remembered graph
+(``rebuild``); else the BUILD files are loaded. Whatever is doubtful takes the last way.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hermetic.execution.snapshot import Snapshot, magic, published_places, snapshot_path
+from hermetic.execution.snapshot import identities as identities_of
+from hermetic.store.sections import Damaged, Sections
+from hermetic.store.witness import Moved, Witness
+
+if TYPE_CHECKING:
+    from hermetic.cli.ended import Ended
+    from hermetic.cli.session import Session
+    from hermetic.execution.columns import Columns
+    from hermetic.execution.frontend import Loaded
+    from hermetic.execution.outcome import Reporter
+    from hermetic.execution.snapshot import Shown
+    from hermetic.store.operation import Resolved
+
+UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--help", "-h"})
+
+
+def answer(command: Sequence[str]) -> int | None:
+    """The exit code when nothing has changed since this very command last ended well here, else None."""
+    started = time.monotonic()
+    if UNREMEMBERED.intersection(command):
+        return None
+    cwd = Path.cwd()
+    name = snapshot_path(Path(".hb"), command, str(cwd), os.environ)
+    path = next((folder / name for folder in (cwd, *cwd.parents) if (folder / name).exists()), None)
+    if path is None:
+        return None
+    try:
+        with Sections(path, magic()) as sections:
+            snapshot = Snapshot.read(sections)
+    except (Damaged, OSError):
+        return None
+    if not snapshot.null:
+        return None
+    from hermetic.cli.null import report
+
+    return report(snapshot, command, started)
+
+
+def rebuild(found: Session, command: Sequence[str], reporter: Reporter) -> Ended | None:
+    """Build what changed since the snapshot, or None when that cannot be said without loading."""
+    from hermetic.execution.columns import Columns
+    from hermetic.store.protocols import MissingBlob
+
+    if UNREMEMBERED.intersection(command):
+        return None
+    try:
+        with Sections(_place(found, command), magic()) as sections:
+            snapshot, columns = Snapshot.read(sections), Columns.read(sections)
+        changed = set(snapshot.witness.changed(found.states.digest))
+        numbers = [number for number, path in enumerate(snapshot.witness.files) if path in changed]
+        if len(numbers) < len(changed) or min(numbers, default=snapshot.front) < snapshot.front:
+            return None
+        return _rebuilt(found, command, reporter, snapshot, columns, numbers)
+    except (Damaged, OSError, MissingBlob):
+        return None
+
+
+def _rebuilt(
+    found: Session,
+    command: Sequence[str],
+    reporter: Reporter,
+    snapshot: Snapshot,
+    columns: Columns,
+    changed: Iterable[int],
+) -> Ended | None:
+    from hermetic.cli.ended import Ended, outcome_of
+    from hermetic.cli.remember import remember_part
+    from hermetic.execution.outcome import GOOD
+    from hermetic.store.protocols import MissingBlob
+
+    graph, known = columns.part(columns.affected(changed))
+    result = found.execute(graph, reporter, known=known, unchanged=snapshot.actions - len(graph.actions))
+    if any(isinstance(one.error, MissingBlob) for one in result.failures):
+        return None
+    outcomes = {name: outcome_of(target, result) for name, target in graph.targets.items()}
+    made = dict(known)
+    for one in result.finished.values():
+        made.update({(one.action.id, name): ref for name, ref in one.outputs.items()})
+    artifacts = {
+        name: found.sources.resolve(target.outputs[0][1], made)
+        for name, target in graph.targets.items()
+        if outcomes[name] in GOOD
+    }
+    rows = _shown_again(found, snapshot, artifacts, {name for name in outcomes if outcomes[name] not in GOOD})
+    ended = Ended(result, len(snapshot.rows), rows, outcomes)
+    state = remember_part(found, command, snapshot.state, columns.ids, result)
+    if state is None:
+        return None
+    if ended.good:
+        with suppress(Moved, OSError):
+            files, folders = snapshot.witness.seen()
+            files.update((path, node.digest.hash) for path, node in found.sources.seen.items())
+            _write(found, command, ended, files, folders, snapshot.front, columns.updated(result.finished), state)
+    return ended
+
+
+def _shown_again(
+    found: Session, snapshot: Snapshot, artifacts: dict[str, Resolved], bad: set[str]
+) -> tuple[Shown, ...]:
+    """The rows of a snapshot, those with new artifacts published; all of them when something is not in its place."""
+    from hermetic.action import Kind
+    from hermetic.cli.ended import show
+    from hermetic.digest import Digest
+    from hermetic.execution.publish import depth
+    from hermetic.store.operation import Resolved
+
+    if not snapshot.published:
+        for row in snapshot.rows:
+            digest = Digest(row.hash, row.size)
+            artifacts.setdefault(row.id, Resolved(Kind(row.kind), digest, row.executable))
+    new = {}
+    for row in sorted(snapshot.rows, key=lambda one: -depth(one.label)):
+        if row.id in artifacts and row.id not in bad:
+            new[row.id] = show(found, row, artifacts[row.id])
+    return tuple(new.get(row.id, row) for row in snapshot.rows if row.id not in bad)
+
+
+def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
+    """Remember a build that went well. ``state``: what the history calls its graph."""
+    from hermetic.execution.columns import Columns, sources_of
+
+    if UNREMEMBERED.intersection(command):
+        return
+    finished = {name: ended.result.finished[name] for name in sorted(ended.result.finished)}
+    front = {**loaded.read_files, **_own_files(found)}
+    shown = {path for name in loaded.graph.requested for path in _plain_sources(loaded, name)}
+    sources = {path for done in finished.values() for path in sources_of(done.action)}
+    with suppress(Moved, OSError):
+        front.update((path, _now(found, path)) for path in sorted(shown - front.keys()))
+        files = {**front, **{path: _now(found, path) for path in sorted(sources - front.keys())}}
+        columns = Columns.of(loaded.graph, finished, list(files))
+        _write(found, command, ended, files, dict(loaded.read_folders), len(front), columns, state)
+
+
+def _plain_sources(loaded: Loaded, target: str) -> set[str]:
+    """Files that a target shows as they are, without an action in between."""
+    from hermetic.execution.columns import paths_of
+
+    return {path for _, ref in loaded.graph.targets[target].outputs for path in paths_of(ref)}
+
+
+def _now(found: Session, path: str) -> str:
+    """What the build saw of a file; of a link that was taken as a link, what is behind it now."""
+    seen = found.sources.seen.get(path)
+    if seen is not None:
+        return seen.digest.hash
+    try:
+        return found.states.digest(found.workspace.root / path).hash
+    except OSError:
+        return ""
+
+
+def _own_files(found: Session) -> dict[str, str]:
+    """What else decides: hb's own code, and every pyproject.toml that is or could be the workspace's."""
+    import hermetic
+
+    root, cwd = found.workspace.root, Path.cwd()
+    names = [folder / "pyproject.toml" for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
+    names += sorted(Path(hermetic.__file__).parent.rglob("*.py"))
+    own = {}
+    for path in names:
+        shown = path.relative_to(root) if path.is_relative_to(root) else path
+        own[str(shown)] = found.states.digest(path).hash if path.exists() else ""
+    return own
+
+
+def _write(
+    found: Session,
+    command: Sequence[str],
+    ended: Ended,
+    files: dict[str, str],
+    folders: dict[str, str],
+    front: int,
+    columns: Columns,
+    state: str,
+) -> None:
+    witness = Witness.take(found.workspace.root, files, folders, found.states.digest)
+    places = published_places(ended.rows)
+    snapshot = Snapshot(
+        witness,
+        front,
+        len(columns.ids),
+        str(found.store.root),
+        state,
+        tuple(ended.rows),
+        places,
+        identities_of(places),
+    )
+    snapshot.write(_place(found, command), columns.sections())
+
+
+def _place(found: Session, command: Sequence[str]) -> Path:
+    return snapshot_path(found.state, command, str(Path.cwd()), os.environ)
