@@ -19,7 +19,7 @@ MADE = "made "
 class Change:
     """``kind``: the entry's first word (``command``, ``environment``, ``platform``, ``operation``,
     ``output``, ``directory``, ``timeout``, ``setting``) or ``input``. ``old`` or ``new`` is None when there is no
-    such entry. An input whose digests are equal has moved."""
+    such entry. An input whose digests are equal has moved, or its file was renamed."""
 
     kind: str
     old: Entry | None
@@ -38,7 +38,8 @@ class Change:
 
     @property
     def moved(self) -> bool:
-        return self.old is not None and self.new is not None and self.old.digest == self.new.digest
+        old, new = self.old, self.new
+        return old is not None and new is not None and (old.digest, old.source) == (new.digest, new.source)
 
     @property
     def made(self) -> bool:
@@ -74,7 +75,7 @@ def _inputs(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
     same = Counter(map(_identity, old)) & Counter(map(_identity, new))
     before, after = _without(old, Counter(same)), _without(new, Counter(same))
     pairs: list[Change] = []
-    for key in (_place_and_source, _content, _source, _place):
+    for key in (_place_and_source, _content, _source, _place, _renamed):
         before, after = _pair(before, after, key, pairs)
     return [*pairs, *(Change("input", None, one) for one in after), *(Change("input", one, None) for one in before)]
 
@@ -129,3 +130,8 @@ def _source(entry: Entry) -> object:
 def _place(entry: Entry) -> object:
     """Only what has no name of its own is known by its place."""
     return place_of(entry) if entry.source == "inline" else None
+
+
+def _renamed(entry: Entry) -> object:
+    """A file of the workspace under another name."""
+    return entry.digest if entry.source.startswith("file ") else None

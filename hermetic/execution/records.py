@@ -1,7 +1,7 @@
 """What is remembered of a build: its steps, how each ended, and what made the keys. Plain values.
 
 A ``State`` says what a build's graph looked like and which key every step had: two builds that found
-everything the same have equal states. ``Event`` and ``Trace`` are kept of steps that were no hits. The
+everything the same have equal states. ``Event`` and ``Trace`` are kept of steps that were no local hits. The
 JSON forms are lists, because a build may have ten thousand steps.
 """
 
@@ -15,8 +15,6 @@ from hermetic.action import ActionGraph
 from hermetic.analysis.codec import made_in
 from hermetic.execution.outcome import Finished, Outcome
 from hermetic.proto import hb_pb2
-
-HITS = frozenset({Outcome.HIT_LOCAL, Outcome.HIT_REMOTE})
 
 
 class Step(NamedTuple):
@@ -69,7 +67,7 @@ class Trace(NamedTuple):
 
 
 class Event(NamedTuple):
-    """How a step that was no hit ended. ``stdout`` and ``stderr``: digests of its logs, or ""."""
+    """How a step that was no local hit ended. ``stdout`` and ``stderr``: digests of its logs, or ""."""
 
     step: int
     outcome: str
@@ -149,7 +147,7 @@ def record_of_part(before: State, ids: Sequence[str], finished: Mapping[str, Fin
 
 
 def _note(number: int, done: Finished, events: list[Event], traces: dict[str, Trace]) -> None:
-    if done.outcome in HITS:
+    if done.outcome is Outcome.HIT_LOCAL:
         return
     error = str(done.error) if done.error else ""
     events.append(Event(number, done.outcome.value, round(done.wall, 3), done.stdout, done.stderr, error))

@@ -1,0 +1,267 @@
+"""Why steps were not hits: root causes, and what merely follows from them.
+
+Guarantees: the answer comes from keys and key traces that were stored when they were made; nothing is
+built and nothing is guessed. A step is compared with its newest earlier result. A difference in an input
+that another step made is followed to that step, as it was then and is now; what remains are the leaves:
+files, flags, variables, settings, packages, rule code. One leaf is named once, however many steps it
+made run again.
+
+A step's comparison is called a *view of it*: (its number now, the earlier build, its number then). The
+same step may be seen from several: a library that was built yesterday is compared with yesterday's, an
+image that uses it with the library of the last image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hermetic.audit.compare import Change, changes
+from hermetic.audit.leaves import Leaf, Pair
+from hermetic.audit.origins import Edited, Origin, origins, settings_changed
+from hermetic.audit.pairing import View, pair
+from hermetic.audit.subject import subject_of
+from hermetic.execution.records import State, Step, Trace
+from hermetic.tree import Load
+
+# The first leaf of a target gives a cause its name, the others its details.
+_ORDER = ("source", "package", "base image", "fetch", "environment", "command", "script", "parameters", "dependency")
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A root cause. ``through``: what was edited, when that is something else than the leaf itself."""
+
+    kind: str
+    text: str
+    through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The result a step is compared with: the name of its build, and its number there."""
+
+    name: str
+    step: int
+
+
+@dataclass(slots=True)
+class Finding:
+    """What differs in one view of a step. ``follows``: the changed steps it takes something from."""
+
+    leaves: list[Leaf] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    follows: list[int] = field(default_factory=list)
+    added: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A step that was no hit. ``causes``: all that is behind it; ``own``: those that lie in itself."""
+
+    number: int
+    earlier: Earlier | None
+    own: tuple[Cause, ...]
+    causes: frozenset[Cause]
+    follows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """``details``: more about a cause. ``steps`` by number."""
+
+    steps: Mapping[int, Explained]
+    details: Mapping[Cause, Sequence[str]]
+
+    def roots(self) -> list[tuple[Cause, list[int], list[int]]]:
+        """Each cause with the steps it lies in and those that follow; what made most run comes first."""
+        own: dict[Cause, list[int]] = {}
+        behind: dict[Cause, list[int]] = {}
+        for one in self.steps.values():
+            for cause in one.causes:
+                (own if cause in one.own else behind).setdefault(cause, []).append(one.number)
+        found = [(cause, own.get(cause, []), behind.get(cause, [])) for cause in dict.fromkeys((*own, *behind))]
+        return sorted(found, key=lambda row: (-len(row[1]) - len(row[2]), row[0].kind, row[0].text))
+
+
+NEW = Cause("new", "no earlier result anywhere")
+
+
+class Explainer:
+    """``views``: the builds that ``Earlier.name`` names."""
+
+    def __init__(self, now: View, views: Mapping[str, View], load: Load) -> None:
+        self.now = now
+        self.views = views
+        self.load = load
+        self._findings: dict[tuple[int, str, int], Finding] = {}
+        self._edited: dict[str, Edited] = {}
+        self._details: dict[Cause, dict[str, None]] = {}
+
+    def explain(self, wanted: Mapping[int, Earlier | Cause], order: Sequence[int]) -> Explanation:
+        """``wanted``: the steps that were no hits, with the earlier result of each, or with the cause where
+        the key says nothing (it failed, it was evicted, it is new). ``order``: all steps, needs first."""
+        rank = {number: place for place, number in enumerate(order)}
+        seen = self._reach(wanted)
+        roots = self._roots(sorted(seen, key=lambda view: rank[view[0]]))
+        by_adding = self._added(wanted, seen, roots, order)
+        steps = {}
+        for number in sorted(wanted, key=lambda one: rank[one]):
+            earlier = wanted[number]
+            if isinstance(earlier, Earlier):
+                view = (number, earlier.name, earlier.step)
+                finding = self._findings[view]
+                steps[number] = Explained(
+                    number, earlier, self._own(view), roots[view], tuple(dict.fromkeys(finding.follows))
+                )
+            elif earlier == NEW and number in by_adding:
+                steps[number] = Explained(number, None, (), by_adding[number], ())
+            else:
+                steps[number] = Explained(number, None, (earlier,), frozenset((earlier,)), ())
+        return Explanation(steps, {cause: tuple(lines) for cause, lines in self._details.items()})
+
+    # --- views ----------------------------------------------------------------------------------
+
+    def _reach(self, wanted: Mapping[int, Earlier | Cause]) -> list[tuple[int, str, int]]:
+        """Every view that is needed, with its finding made."""
+        waiting = [(n, one.name, one.step) for n, one in wanted.items() if isinstance(one, Earlier)]
+        self._cascades: dict[tuple[int, str, int], list[tuple[int, str, int]]] = {}
+        while waiting:
+            view = waiting.pop()
+            if view not in self._findings:
+                self._findings[view], pairs = self._find(*view)
+                self._cascades[view] = [(new, view[1], old) for new, old in pairs]
+                waiting += self._cascades[view]
+        return list(self._findings)
+
+    def _find(self, number: int, name: str, other: int) -> tuple[Finding, list[tuple[int, int]]]:
+        now, old = self.now, self.views[name]
+        step, before = now.state.steps[number], old.state.steps[other]
+        if step.key == before.key:
+            return Finding(), []
+        pairs, added, removed = pair(now, step.needs, old, before.needs)
+        changed = [(n, o) for n, o in pairs if now.state.steps[n].key != old.state.steps[o].key]
+        finding = Finding(origins=origins(step, before, self._edit(name)), follows=[n for n, _ in changed], added=added)
+        traces = old.trace(before.key), now.trace(step.key)
+        if traces[0] is None or traces[1] is None:
+            if not changed:
+                finding.leaves = [Leaf("unknown", f"what made {step.title} is no longer known", declared=False)]
+            return finding, changed
+        finding.leaves = [*self._leaves(step, traces[0], traces[1], {now.state.steps[n].title for n, _ in changed})]
+        finding.leaves += [Leaf("dependency", f"{self._title(now, n)} added") for n in added]
+        finding.leaves += [Leaf("dependency", f"{self._title(old, o)} removed") for o in removed]
+        finding.leaves = list(dict.fromkeys(finding.leaves))
+        if not finding.leaves and not changed:
+            finding.leaves = [Leaf("order", f"order of the inputs of {step.title}")]
+        return finding, changed
+
+    def _leaves(self, step: Step, old: Trace, new: Trace, changed: set[str]) -> Iterable[Leaf]:
+        """The leaves that lie in the step itself."""
+        words = Pair(step, old, new, self.load)
+        found = changes(old, new)
+        real = [one for one in found if not one.moved]
+        for one in real or found:
+            if not one.made:
+                yield from words.leaf(one)
+            elif one.old is not None and one.new is not None and not one.moved and _maker(one) not in changed:
+                yield Leaf("output", f"{_maker(one)} made something else from the same inputs", declared=False)
+
+    def _title(self, view: View, number: int) -> str:
+        """What people call a dependency: the package it holds, or its label."""
+        steps = view.state.steps
+        for _ in range(3):  # an unpacked package needs its archive
+            subject = subject_of(steps[number], view.trace(steps[number].key))
+            if subject is not None:
+                return str(subject)
+            if len(steps[number].needs) != 1:
+                break
+            number = steps[number].needs[0]
+        return f"dependency {steps[number].label}"
+
+    def _edit(self, name: str) -> Edited:
+        if name not in self._edited:
+            self._edited[name] = Edited.between(self.views[name].state.files, self.now.state.files)
+        return self._edited[name]
+
+    # --- causes ---------------------------------------------------------------------------------
+
+    def _roots(self, views: Sequence[tuple[int, str, int]]) -> dict[tuple[int, str, int], frozenset[Cause]]:
+        """The root causes behind each view; ``views`` has needs before users."""
+        found: dict[tuple[int, str, int], frozenset[Cause]] = {}
+        for view in views:
+            parts = {found[one] for one in self._cascades[view]}
+            own = self._own(view)
+            if own:
+                parts.add(frozenset(own))
+            found[view] = next(iter(parts)) if len(parts) == 1 else frozenset().union(*parts)
+        return found
+
+    def _own(self, view: tuple[int, str, int]) -> tuple[Cause, ...]:
+        """The causes that lie in a view itself, their details noted."""
+        finding = self._findings[view]
+        content = [leaf for leaf in finding.leaves if not leaf.declared]
+        declared = sorted((leaf for leaf in finding.leaves if leaf.declared), key=_rank)
+        found = {self._note(Cause(leaf.kind, leaf.text), leaf.details): None for leaf in content}
+        if not declared:
+            return tuple(found)
+        causes = self._declared(declared, finding.origins)
+        return tuple({**found, **dict.fromkeys(causes)})
+
+    def _declared(self, leaves: Sequence[Leaf], origin: Sequence[Origin]) -> list[Cause]:
+        """One cause for what one edit changed in a step."""
+        if len(origin) == 1 and origin[0].kind in ("setting", "rule code", "macro"):
+            cause = Cause(origin[0].kind, origin[0].text)
+            return [self._note(cause, [_line(leaf) for leaf in leaves])]
+        if origin and all(one.kind == "setting" for one in origin):
+            return [self._note(Cause("setting", one.text), [_line(leaf) for leaf in leaves]) for one in origin]
+        through = " or ".join(one.path or one.text for one in origin)
+        named = [leaf for leaf in leaves if leaf.kind in ("source", "package", "base image", "fetch")] or leaves[:1]
+        if all(leaf.kind == "dependency" for leaf in leaves):
+            named = list(leaves)
+        rest = [_line(leaf) for leaf in leaves if leaf not in named]
+        causes = [self._note(Cause(leaf.kind, leaf.text, through), leaf.details) for leaf in named]
+        self._note(causes[0], rest)
+        return causes
+
+    def _note(self, cause: Cause, details: Iterable[str]) -> Cause:
+        self._details.setdefault(cause, {}).update(dict.fromkeys(details))
+        return cause
+
+    def _added(
+        self,
+        wanted: Mapping[int, Earlier | Cause],
+        seen: Sequence[tuple[int, str, int]],
+        roots: Mapping[tuple[int, str, int], frozenset[Cause]],
+        order: Sequence[int],
+    ) -> dict[int, frozenset[Cause]]:
+        """Steps that are new because something else now asks for them: the causes that made it ask."""
+        found: dict[int, frozenset[Cause]] = {}
+        for view in seen:
+            for number in self._findings[view].added:
+                found.setdefault(number, frozenset(self._own(view)) or roots[view])
+        for number in reversed(order):  # users first
+            if number in found and wanted.get(number) == NEW:
+                for need in self.now.state.steps[number].needs:
+                    found.setdefault(need, found[number])
+        return found
+
+
+def needs_first(state: State) -> list[int]:
+    return state.behind(range(len(state.steps)))
+
+
+def _maker(change: Change) -> str:
+    """The title of the step that makes an input: of "made //a:b#Run out" it is "//a:b Run"."""
+    label, _, rest = change.entry.source.removeprefix("made ").rpartition("#")
+    return f"{label} {rest.partition(' ')[0]}"
+
+
+def _rank(leaf: Leaf) -> int:
+    return _ORDER.index(leaf.kind) if leaf.kind in _ORDER else len(_ORDER)
+
+
+def _line(leaf: Leaf) -> str:
+    return f"{leaf.text}: {'; '.join(leaf.details)}" if leaf.details else leaf.text
+
+
+__all__ = ["NEW", "Cause", "Earlier", "Explained", "Explainer", "Explanation", "needs_first", "settings_changed"]
