@@ -217,7 +217,8 @@ def merge(roots: Iterable[Digest], load: Load, save: Save, *, replace_files: boo
     Two directories at one path are merged, the metadata of the lower one stays unless the upper
     one has its own. Two different files at one path are an ActionError naming the path, unless
     ``replace_files`` is set (the upper one wins). Whiteouts and opaque directories in an upper
-    tree remove what lies below and are themselves gone from the result.
+    tree remove what lies below and are themselves gone from the result; those in a directory that
+    only the upper tree has remove nothing and stay (see ``settled``), because nobody looks there.
     """
     result: Digest | None = None
     for root in roots:
@@ -250,6 +251,27 @@ def _merge(low: Digest, high: Digest, path: str, load: Load, save: Save, replace
             )
     meta = replace(above.meta, opaque=False)
     return save(Directory(entries, meta if meta != PLAIN else below.meta).encode())
+
+
+def settled(root: Digest, load: Load, save: Save) -> Digest:
+    """The tree without whiteouts and opaque marks, for which nothing lies below any more."""
+    done: dict[Digest, Digest] = {}
+    pending = [root]
+    while pending:
+        directory = Directory.decode(load(pending[-1]))
+        inner = {node.digest for node in directory.entries.values() if isinstance(node, Subdir)}
+        if waiting := inner - done.keys():
+            pending += waiting
+            continue
+        entries = {
+            name: Subdir(done[node.digest]) if isinstance(node, Subdir) else node
+            for name, node in directory.entries.items()
+            if isinstance(node, Subdir) or not node.meta.whiteout
+        }
+        new = Directory(entries, replace(directory.meta, opaque=False))
+        digest = pending.pop()
+        done[digest] = digest if new == directory else save(new.encode())
+    return done[root]
 
 
 def walk(root: Digest, load: Load, path: str = "") -> Iterable[tuple[str, File | Symlink | Directory]]:

@@ -86,7 +86,7 @@ class GitSource(Rule):
 
 class OciBase(Rule):
     """A base image by manifest or index ``digest``; ``refs`` are where it can be had: registry
-    references, or paths of local OCI layouts."""
+    references, or paths of local OCI layouts. As a root filesystem it is all its layers, unpacked."""
 
     refs: list[str]
     digest: str
@@ -94,7 +94,13 @@ class OciBase(Rule):
     def actions(self, ctx: Context) -> Sequence[Provider]:
         params = {"digest": self.digest, "arch": ctx.target_platform.arch}
         made = ctx.fetch("oci", params, outputs={"out": Kind.TREE}, unkeyed={"refs": self.refs})
-        return [Default(made), Source(made["out"])]
+        rootfs = ctx.operate(
+            "base_rootfs",
+            {"arch": ctx.target_platform.arch},
+            inputs=[Input("/base", made["out"])],
+            outputs={"out": Kind.TREE},
+        )
+        return [Default(made), Source(made["out"]), Files((Part("/", rootfs["out"]),))]
 
 
 class LocalSource(Rule):

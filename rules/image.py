@@ -27,11 +27,12 @@ class Layer(Provider):
 @dataclass(frozen=True)
 class Image(Provider):
     """``tree``: the assembled image (manifest, config, recipes). ``layers``: lowest first.
-    ``env``: what a process started in it sees, without the commit."""
+    ``base``: what lies below them. ``env``: what a process started in it sees, without the commit."""
 
     tree: Ref
     layers: tuple[Layer, ...]
     env: tuple[tuple[str, str], ...]
+    base: tuple[Part, ...] = ()
 
 
 class LayerRule(Rule):
@@ -122,7 +123,7 @@ class ImageRule(Rule):
         made = assemble(ctx, layers, self.base, config, annotations)
         return [
             Default(made, layout="image"),
-            Image(made["image"], layers, tuple(self.env.items())),
+            Image(made["image"], layers, tuple(self.env.items()), self.base[Files].parts if self.base else ()),
             Licences(licences_of(self.layers)),
         ]
 

@@ -27,7 +27,8 @@ class ImageTest(Rule):
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         image = self.image[Image]
-        layers = [Input(f"/{index:03d}", layer.tree) for index, layer in enumerate(image.layers)]
+        trees = [*(part.ref for part in image.base), *(layer.tree for layer in image.layers)]
+        layers = [Input(f"/{index:03d}", ref) for index, ref in enumerate(trees)]
         root = ctx.operate("merge", {"replace": True}, inputs=layers, outputs={"out": Kind.TREE})["out"]
         made = ctx.run(
             "ImageTest",
@@ -53,10 +54,14 @@ class ImageCheck(Rule):
     checks: list[dict[str, Any]]
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
+        image = self.image[Image]
         made = ctx.operate(
             "check_image",
             {"checks": self.checks},
-            inputs=[Input("/image", self.image[Image].tree, name=str(self.image.label))],
+            inputs=[
+                Input("/image", image.tree, name=str(self.image.label)),
+                *[Input("/base", part.ref) for part in image.base],
+            ],
             outputs={"report": Kind.BLOB},
         )
         return [Default(made, layout="blob")]

@@ -32,10 +32,11 @@ class Entry:
 
 
 OPERATIONS = {
+    "base_rootfs": Entry("1", "hermetic.oci.base:base_rootfs"),
     "chmeta": Entry("1", "hermetic.store.treeops:chmeta"),
     "check_image": Entry("1", "hermetic.oci.check:check_image"),
     "deb": Entry("1", "hermetic.fetch.deb_unpack:deb"),
-    "image": Entry("1", "hermetic.oci.image:image"),
+    "image": Entry("2", "hermetic.oci.image:image"),
     "index": Entry("1", "hermetic.oci.image:index"),
     "layer": Entry("1", "hermetic.oci.layer:layer", "hermetic.oci.compress:describe"),
     "merge": Entry("1", "hermetic.store.treeops:merge"),

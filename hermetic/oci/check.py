@@ -24,8 +24,9 @@ SHOWN = 20  # failures of one check that its message lists
 
 
 def check_image(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench: Workbench) -> Mapping[str, Resolved]:
-    """Run ``checks`` (dicts with a ``kind``) on the image at ``/image``; output ``report`` (JSON)."""
-    view = view_of(inputs["/image"].digest, bench.store)
+    """Run ``checks`` (dicts with a ``kind``) on the image at ``/image``, whose base's root filesystem is at
+    ``/base`` if it has one; output ``report`` (JSON)."""
+    view = view_of(inputs["/image"].digest, bench.store, [inputs["/base"].digest] if "/base" in inputs else [])
     rows = []
     for number, check in enumerate(params["checks"]):
         problems = list(_check(number, check)(view, _Fields(check)))

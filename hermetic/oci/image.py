@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from hermetic import tree
 from hermetic.action import Kind
-from hermetic.digest import Digest, parse_sha256
+from hermetic.digest import Digest
 from hermetic.epoch import SOURCE_DATE_EPOCH
 from hermetic.errors import ActionError
+from hermetic.oci.base import Base, read_base
 from hermetic.oci.layer import canonical
 from hermetic.store.operation import Resolved, Workbench
-from hermetic.store.protocols import BlobStore
 from hermetic.tree import File, Load, Meta, Subdir, Symlink
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -29,15 +28,6 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CREATED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SOURCE_DATE_EPOCH))
 VARIANTS = {"arm64": "v8"}
 MAX_LAYERS = 127
-
-
-@dataclass(frozen=True)
-class Base:
-    """What is taken over from a base image."""
-
-    config: Mapping[str, Any] = field(default_factory=dict)
-    layers: Sequence[Mapping[str, Any]] = ()
-    blobs: Mapping[str, Digest] = field(default_factory=dict)
 
 
 def image(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench: Workbench) -> Mapping[str, Resolved]:
@@ -102,40 +92,6 @@ def make_config(params: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], 
         "history": [*base.config.get("history", []), *history],
         "rootfs": {"diff_ids": [*base.config.get("rootfs", {}).get("diff_ids", []), *diff_ids], "type": "layers"},
     }
-
-
-def read_base(layout: Digest, arch: str, store: BlobStore) -> Base:
-    """The manifest for ``arch`` in an OCI layout tree."""
-
-    def blob(digest: str) -> tuple[Digest, bytes]:
-        node = tree.lookup(layout, f"blobs/sha256/{parse_sha256(digest)}", store.read)
-        if not isinstance(node, File):
-            raise ActionError(f"the base image has no blob {digest}")
-        return node.digest, store.read(node.digest)
-
-    node = tree.lookup(layout, "index.json", store.read)
-    if not isinstance(node, File):
-        raise ActionError("the base image is not an OCI layout: it has no index.json")
-    document = json.loads(store.read(node.digest))
-    for _ in range(3):
-        if "manifests" not in document:
-            break
-        document = json.loads(blob(_for_arch(document["manifests"], arch))[1])
-    config = json.loads(blob(document["config"]["digest"])[1])
-    layers = list(document["layers"])
-    blobs = {parse_sha256(one["digest"]): blob(one["digest"])[0] for one in layers}
-    if config.get("architecture") != arch:
-        raise ActionError(f"the base image is for {config.get('architecture')}, not for {arch}")
-    return Base(config, layers, blobs)
-
-
-def _for_arch(manifests: Sequence[Mapping[str, Any]], arch: str) -> str:
-    fitting = [one for one in manifests if one.get("platform", {}).get("architecture", arch) == arch]
-    if len(fitting) != 1:
-        raise ActionError(
-            f"the base image has {len(fitting)} manifests for {arch}", hint="pin the manifest's own digest"
-        )
-    return str(fitting[0]["digest"])
 
 
 def index(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench: Workbench) -> Mapping[str, Resolved]:

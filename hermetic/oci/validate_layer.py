@@ -15,15 +15,15 @@ from typing import BinaryIO
 
 from hermetic.archive.codec import ChunkReader, Gauge, Limits, chunks, codec_of
 from hermetic.archive.tar import TarReader
-from hermetic.archive.tree import Collector, Options
+from hermetic.archive.tree import Collector
 from hermetic.digest import CHUNK, Digest
 from hermetic.errors import ArchiveError
+from hermetic.oci.base import LAYER
 from hermetic.oci.compress import MEDIA_TYPES
 from hermetic.oci.tar import XATTRS
 from hermetic.tree import File, Meta, Symlink
 
 _CODECS = {media_type: "" if kind == "none" else kind for kind, media_type in MEDIA_TYPES.items()}
-_OPTIONS = Options(format="tar", rootfs=True, whiteouts=True, keep_owners=True, keep_modes=True, keep_xattrs=True)
 
 
 class _Nowhere:
@@ -95,7 +95,7 @@ def _members(blob: BinaryIO, state: hashlib._Hash) -> dict[str, File | Symlink |
             state.update(piece)
             yield piece
 
-    collector = Collector(gauge.archive, _OPTIONS, _Nowhere())
+    collector = Collector(gauge.archive, LAYER, _Nowhere())
     collector.add_all(TarReader(ChunkReader(hashed()), gauge.archive, gauge.limits))
     return collector.nodes()
 

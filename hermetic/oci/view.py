@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -95,9 +95,9 @@ class View:
         return [real for one in found if (real := self.real(one)) is not None]
 
 
-def view_of(image: Digest, store: BlobStore) -> View:
-    """The view of an image tree."""
-    trees = []
+def view_of(image: Digest, store: BlobStore, below: Sequence[Digest] = ()) -> View:
+    """The view of an image tree. ``below``: the trees its base image brings."""
+    trees = list(below)
     for number in layer_numbers(image, store.read):
         node = tree.lookup(image, f"layers/{number}/tree", store.read)
         if isinstance(node, Subdir):
