@@ -15,6 +15,8 @@ from hermetic.store.disk import DiskStore
 from hermetic.store.memory import MemoryStore
 from hermetic.store.stage import DiskStage
 
+pytest_plugins = ["cache_servers"]
+
 PROGRAMS = ("bash", "cat", "chmod", "cp", "date", "env", "find", "head", "hostname", "id", "ln", "ls", "mkdir", "mkfifo",
             "mv", "nproc", "printf", "python3", "readlink", "rm", "sed", "sh", "sleep", "stat",
             "sync", "tail", "touch", "true", "uname", "yes")  # fmt: skip

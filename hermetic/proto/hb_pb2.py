@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hermetic/proto/hb.proto\x12\x05hb.v1\":\n\nTraceEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"q\n\x08KeyTrace\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08mnemonic\x18\x02 \x01(\t\x12\"\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x11.hb.v1.TraceEntry\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\"\x89\x01\n\x08\x45nvelope\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0cpayload_type\x18\x02 \x01(\t\x12-\n\nsignatures\x18\x03 \x03(\x0b\x32\x19.hb.v1.Envelope.Signature\x1a\'\n\tSignature\x12\x0b\n\x03sig\x18\x01 \x01(\x0c\x12\r\n\x05keyid\x18\x02 \x01(\t\"y\n\x0bWhereabouts\x12\x0e\n\x06remote\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12&\n\x05packs\x18\x03 \x03(\x0b\x32\x17.hb.v1.Whereabouts.Pack\x1a$\n\x04Pack\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\"x\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x05where\x18\x02 \x01(\x0b\x32\x12.hb.v1.Whereabouts\x12\x0e\n\x06result\x18\x03 \x01(\x0c\x12\x0e\n\x06inline\x18\x04 \x03(\x0c\x12\x0f\n\x07written\x18\x05 \x01(\x03\x12\x0e\n\x06writer\x18\x06 \x01(\t\"\x1c\n\tPackIndex\x12\x0f\n\x07\x64igests\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hermetic/proto/hb.proto\x12\x05hb.v1\":\n\nTraceEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"q\n\x08KeyTrace\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08mnemonic\x18\x02 \x01(\t\x12\"\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x11.hb.v1.TraceEntry\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\"\x89\x01\n\x08\x45nvelope\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0cpayload_type\x18\x02 \x01(\t\x12-\n\nsignatures\x18\x03 \x03(\x0b\x32\x19.hb.v1.Envelope.Signature\x1a\'\n\tSignature\x12\x0b\n\x03sig\x18\x01 \x01(\x0c\x12\r\n\x05keyid\x18\x02 \x01(\t\"\x89\x01\n\x0bWhereabouts\x12\x0e\n\x06remote\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12&\n\x05packs\x18\x03 \x03(\x0b\x32\x17.hb.v1.Whereabouts.Pack\x12\x0e\n\x06signer\x18\x04 \x01(\t\x1a$\n\x04Pack\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\"x\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x05where\x18\x02 \x01(\x0b\x32\x12.hb.v1.Whereabouts\x12\x0e\n\x06result\x18\x03 \x01(\x0c\x12\x0e\n\x06inline\x18\x04 \x03(\x0c\x12\x0f\n\x07written\x18\x05 \x01(\x03\x12\x0e\n\x06writer\x18\x06 \x01(\t\"\x1c\n\tPackIndex\x12\x0f\n\x07\x64igests\x18\x01 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,12 +40,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENVELOPE']._serialized_end=347
   _globals['_ENVELOPE_SIGNATURE']._serialized_start=308
   _globals['_ENVELOPE_SIGNATURE']._serialized_end=347
-  _globals['_WHEREABOUTS']._serialized_start=349
-  _globals['_WHEREABOUTS']._serialized_end=470
-  _globals['_WHEREABOUTS_PACK']._serialized_start=434
-  _globals['_WHEREABOUTS_PACK']._serialized_end=470
-  _globals['_ENTRY']._serialized_start=472
-  _globals['_ENTRY']._serialized_end=592
-  _globals['_PACKINDEX']._serialized_start=594
-  _globals['_PACKINDEX']._serialized_end=622
+  _globals['_WHEREABOUTS']._serialized_start=350
+  _globals['_WHEREABOUTS']._serialized_end=487
+  _globals['_WHEREABOUTS_PACK']._serialized_start=451
+  _globals['_WHEREABOUTS_PACK']._serialized_end=487
+  _globals['_ENTRY']._serialized_start=489
+  _globals['_ENTRY']._serialized_end=609
+  _globals['_PACKINDEX']._serialized_start=611
+  _globals['_PACKINDEX']._serialized_end=639
 # @@protoc_insertion_point(module_scope)

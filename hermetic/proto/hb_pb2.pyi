@@ -162,8 +162,11 @@ class Whereabouts(_message.Message):
     REMOTE_FIELD_NUMBER: _builtins.int
     ZONE_FIELD_NUMBER: _builtins.int
     PACKS_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
     remote: _builtins.str
     zone: _builtins.str
+    signer: _builtins.str
+    """set by the reader: the key that vouched for the result"""
     @_builtins.property
     def packs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Whereabouts.Pack]: ...
     def __init__(
@@ -172,10 +175,11 @@ class Whereabouts(_message.Message):
         remote: _builtins.str = ...,
         zone: _builtins.str = ...,
         packs: _abc.Iterable[Global___Whereabouts.Pack] | None = ...,
+        signer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["packs", b"packs", "remote", b"remote", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["packs", b"packs", "remote", b"remote", "signer", b"signer", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

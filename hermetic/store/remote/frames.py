@@ -1,0 +1,77 @@
+"""Compression on the way: zstd frames in and out, never more than was announced.
+
+Level 3 is past the knee of the curve for build outputs. A frame from elsewhere may claim any window
+and any length, so both are bounded before memory or disk is spent on it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import zstandard
+
+from hermetic.digest import CHUNK
+from hermetic.errors import StoreError
+
+LEVEL = 3
+WINDOW = 128 << 20  # bytes a decoder may need
+SPOOL = 8 << 20  # frames up to this size stay in memory
+
+
+class BadFrame(StoreError):
+    """Not zstd, or more than was announced."""
+
+
+class Limited:
+    """A sink that takes ``limit`` bytes at most."""
+
+    def __init__(self, sink: BinaryIO, limit: int) -> None:
+        self._sink = sink
+        self._left = limit
+
+    def write(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise BadFrame("a blob is longer than its digest says")
+        return self._sink.write(data)
+
+
+def compress(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=LEVEL).compress(data)
+
+
+def decompress(data: bytes, limit: int) -> bytes:
+    """The content of one frame. Raises BadFrame beyond ``limit`` bytes or when it is not zstd."""
+    parts: list[bytes] = []
+    left = limit
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(data)
+        while chunk := reader.read(min(CHUNK, left + 1)):
+            left -= len(chunk)
+            if left < 0:
+                raise BadFrame("a frame holds more than was announced")
+            parts.append(chunk)
+    except zstandard.ZstdError as error:
+        raise BadFrame(f"not a zstd frame: {error}") from None
+    return b"".join(parts)
+
+
+def expand(source: BinaryIO, sink: BinaryIO, limit: int) -> None:
+    """Decompress a stream of one frame into ``sink``."""
+    try:
+        zstandard.ZstdDecompressor(max_window_size=WINDOW).copy_stream(source, Limited(sink, limit))  # type: ignore[arg-type]
+    except zstandard.ZstdError as error:
+        raise BadFrame(f"not a zstd frame: {error}") from None
+
+
+@contextmanager
+def compressed(source: BinaryIO, size: int) -> Iterator[tuple[BinaryIO, int]]:
+    """A stream's content as one frame, with its length: (frame, bytes)."""
+    with tempfile.SpooledTemporaryFile(SPOOL) as frame:
+        zstandard.ZstdCompressor(level=LEVEL).copy_stream(source, frame, size=size)
+        length = frame.tell()
+        frame.seek(0)
+        yield frame, length  # type: ignore[misc]

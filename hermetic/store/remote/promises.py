@@ -1,0 +1,123 @@
+"""Blobs that are not here but can be had: what trusted results say of their outputs.
+
+A promise is kept by result, not by file: a tree's files are listed only when one of them is asked for.
+What a remote turned out not to have is withdrawn, and counts as missing from then on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hermetic import tree
+from hermetic.digest import Digest
+from hermetic.errors import UserError
+from hermetic.proto import hb_pb2
+from hermetic.proto import reapi_pb2 as pb
+from hermetic.store.disk import DiskStore
+from hermetic.store.protocols import MissingBlob
+from hermetic.tree import File
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look for a blob: alone in a zone, or in one of the packs (digest, zone)."""
+
+    zone: str
+    packs: tuple[tuple[Digest, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TreePromise:
+    """A tree whose directories are all in one ``Tree`` message."""
+
+    root: Digest
+    message: Digest
+    place: Place
+
+
+class Promises:
+    """Thread-safe."""
+
+    def __init__(self, disk: DiskStore) -> None:
+        self._disk = disk
+        self._lock = threading.RLock()
+        self._blobs: dict[Digest, Place] = {}
+        self._trees: dict[Digest, TreePromise] = {}
+        self._unlisted: dict[Digest, TreePromise] = {}  # trees whose files are not in _blobs yet
+        self._untried: list[Digest] = []  # of these, the ones nobody looked at
+        self._gone: set[Digest] = set()
+
+    def add(self, result: pb.ActionResult, where: hb_pb2.Whereabouts) -> None:
+        place = place_of(where)
+        with self._lock:
+            for file in result.output_files:
+                self._promise(_digest(file.digest), place)
+            for log in (result.stdout_digest, result.stderr_digest):
+                if log.hash:
+                    self._promise(_digest(log), place)
+            for one in result.output_directories:
+                root, message = _digest(one.root_directory_digest), _digest(one.tree_digest)
+                if root not in self._trees:
+                    self._trees[root] = self._unlisted[root] = TreePromise(root, message, place)
+                    self._untried.append(root)
+                    self._promise(message, place)
+
+    def holds(self, digest: Digest) -> bool:
+        return self.tree(digest) is not None or self.find(digest) is not None
+
+    def find(self, digest: Digest) -> Place | None:
+        with self._lock:
+            while digest not in self._blobs and self._untried:
+                self.list_files(self._untried.pop())
+            return self._blobs.get(digest)
+
+    def tree(self, root: Digest) -> TreePromise | None:
+        with self._lock:
+            return None if root in self._gone else self._trees.get(root)
+
+    def unlisted(self) -> list[TreePromise]:
+        with self._lock:
+            return list(self._unlisted.values())
+
+    def list_files(self, root: Digest) -> bool:
+        """Promise a tree's files one by one; False when its directories are not all here."""
+        with self._lock:
+            promise = self._unlisted.get(root)
+            if promise is None:
+                return True
+            try:
+                files = [node.digest for _, node in tree.walk(root, self._disk.read) if isinstance(node, File)]
+            except MissingBlob:
+                return False
+            del self._unlisted[root]
+            for digest in files:
+                self._promise(digest, promise.place)
+            return True
+
+    def withdraw(self, digests: Iterable[Digest]) -> None:
+        with self._lock:
+            for digest in digests:
+                self._gone.add(digest)
+                self._blobs.pop(digest, None)
+                self._unlisted.pop(digest, None)
+
+    def _promise(self, digest: Digest, place: Place) -> None:
+        if digest not in self._gone:
+            self._blobs.setdefault(digest, place)
+
+
+def place_of(where: hb_pb2.Whereabouts) -> Place:
+    """Raises nothing: a pack with a bad name is no pack."""
+    packs = []
+    for one in where.packs:
+        try:
+            packs.append((Digest.parse(one.digest), one.zone))
+        except UserError:
+            continue
+    return Place(where.zone, tuple(packs))
+
+
+def _digest(message: pb.Digest) -> Digest:
+    return Digest(message.hash, message.size_bytes)

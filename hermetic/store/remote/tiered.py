@@ -1,0 +1,81 @@
+"""The local store with a remote behind it.
+
+Guarantees: whatever is read is on the local disk by then, verified. ``has`` and ``missing`` answer for
+what is here *and* for what a trusted result promises: such a blob is brought when it is first read.
+Results are looked for here, then in the remote; new ones are written here, then offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from hermetic.digest import Digest
+from hermetic.proto import reapi_pb2 as pb
+from hermetic.store.disk import DiskStore
+from hermetic.store.protocols import MissingBlob
+from hermetic.store.remote.cache import RemoteCache
+
+
+class TieredStore(DiskStore):
+    def __init__(self, disk: DiskStore, remote: RemoteCache) -> None:
+        super().__init__(disk.root)
+        self.disk = disk
+        self.remote = remote
+
+    # --- blobs ------------------------------------------------------------------------------------
+
+    def read(self, digest: Digest) -> bytes:
+        try:
+            return self.disk.read(digest)
+        except MissingBlob:
+            self.remote.fetch(digest)
+            return self.disk.read(digest)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        self._have(digest)
+        return self.disk.open(digest)
+
+    def path(self, digest: Digest, *, executable: bool = False) -> Path:
+        self._have(digest)
+        return self.disk.path(digest, executable=executable)
+
+    def has(self, digest: Digest) -> bool:
+        return self.disk.has(digest) or self.remote.promised(digest)
+
+    def missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        return [digest for digest in self.disk.missing(digests) if not self.remote.promised(digest)]
+
+    def put(self, data: bytes) -> Digest:
+        return self.disk.put(data)
+
+    def put_stream(self, stream: BinaryIO, expect: Digest | None = None) -> Digest:
+        return self.disk.put_stream(stream, expect)
+
+    def put_file(self, path: Path, *, take: bool = False) -> Digest:
+        return self.disk.put_file(path, take=take)
+
+    def want_tree(self, root: Digest) -> None:
+        """About to be read as a whole: bring what is missing together, not one by one."""
+        self.remote.want_trees([root])
+
+    def _have(self, digest: Digest) -> None:
+        if not self.disk.has(digest):
+            self.remote.fetch(digest)
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def get(self, key: Digest) -> pb.ActionResult | None:
+        found = self.disk.get(key)
+        return found if found is not None and self.remote.remember(found) else None
+
+    def get_remote(self, key: Digest) -> pb.ActionResult | None:
+        found = self.remote.get(key)
+        if found is not None:
+            self.disk.put_result(key, found)
+        return found
+
+    def put_result(self, key: Digest, result: pb.ActionResult) -> None:
+        self.disk.put_result(key, result)
+        self.remote.offer(key, result)

