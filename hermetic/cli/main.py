@@ -21,6 +21,7 @@ VERBS = {
     "shell": "open a shell in an action's sandbox",
     "config": "show the settings in force and where each came from",
     "image": "export or describe a built image",
+    "query": "ask the graph of targets, in Bazel's query language",
     "why": "say why something was built again",
     "log": "show past builds, and what their actions printed",
     "doctor": "say what this machine allows, and how to mend what it does not",

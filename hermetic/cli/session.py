@@ -52,7 +52,7 @@ class Session:
         """hb-out/ in the workspace, or below the store when the workspace is read-only."""
         if os.access(self.workspace.root, os.W_OK):
             return self.workspace.root / "hb-out"
-        return _state(self.workspace, self.store) / "hb-out"
+        return self.workspace.state_beside(self.store.root) / "hb-out"
 
     @property
     def jobs(self) -> int:
@@ -83,7 +83,7 @@ class Session:
     @property
     def state(self) -> Path:
         """Where hb keeps what belongs to this workspace."""
-        return _state(self.workspace, self.store)
+        return self.workspace.state_beside(self.store.root)
 
     def execute(
         self,
@@ -123,7 +123,7 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
     """A session for parsed options; cleans up its scratch folder at the end."""
     found = workspace.find(Path.cwd(), args.config, args.set)
     store = DiskStore(found.store_path(args.store))
-    states = FileStates(_state(found, store) / "files.db")
+    states = FileStates(found.state_beside(store.root) / "files.db")
     try:
         with scratch_folder(store.root, keep=getattr(args, "sandbox_debug", False)) as scratch:
             sources = Sources(found.root, store, states)
@@ -143,15 +143,6 @@ def frontend(found: Workspace) -> Frontend:
         deadline=float(found.options["load_deadline"]),
         memory=int(found.options["load_memory"]) << 20,
     )
-
-
-def _state(found: Workspace, store: DiskStore) -> Path:
-    """What belongs to a workspace lies in it, or in the store when the workspace is read-only."""
-    if os.access(found.root, os.W_OK):
-        return found.state
-    import hashlib
-
-    return store.root / "workspaces" / hashlib.sha256(str(found.root).encode()).hexdigest()[:16]
 
 
 def speed(jobs: int) -> tuple[tuple[str, str], ...]:

@@ -49,6 +49,14 @@ class Workspace:
         """Where hb keeps what belongs to this workspace: bytecode, the file-state index."""
         return self.root / ".hb"
 
+    def state_beside(self, store: Path) -> Path:
+        """``state``, or a folder in the store when the workspace is read-only."""
+        if os.access(self.root, os.W_OK):
+            return self.state
+        import hashlib
+
+        return store / "workspaces" / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+
     def store_path(self, flag: str | None) -> Path:
         chosen = flag or os.environ.get("HB_STORE") or str(self.options["store"])
         if chosen:

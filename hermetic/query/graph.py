@@ -100,7 +100,7 @@ class Digraph:
 
     def path(self, start: Nodes, goal: Nodes) -> list[int]:
         """The nodes of a shortest path from ``start`` to ``goal``, the first one by numbers; or none."""
-        came: dict[int, int] = {node: -1 for node in sorted(start)}
+        came: dict[int, int] = dict.fromkeys(sorted(start), -1)
         row = list(came)
         while row:
             for node in row:
