@@ -22,6 +22,7 @@ from hermetic.audit.origins import Edited, Origin, origins, settings_changed
 from hermetic.audit.pairing import View, pair
 from hermetic.audit.subject import subject_of
 from hermetic.execution.records import State, Step, Trace
+from hermetic.execution.symbolic import SYMBOL
 from hermetic.tree import Load
 
 # The first leaf of a target gives a cause its name, the others its details.
@@ -96,11 +97,13 @@ class Explainer:
         self.load = load
         self._findings: dict[tuple[int, str, int], Finding] = {}
         self._edited: dict[str, Edited] = {}
+        self._given: dict[int, Cause] = {}
         self._details: dict[Cause, dict[str, None]] = {}
 
     def explain(self, wanted: Mapping[int, Earlier | Cause], order: Sequence[int]) -> Explanation:
         """``wanted``: the steps that were no hits, with the earlier result of each, or with the cause where
         the key says nothing (it failed, it was evicted, it is new). ``order``: all steps, needs first."""
+        self._given = {number: one for number, one in wanted.items() if isinstance(one, Cause)}
         rank = {number: place for place, number in enumerate(order)}
         seen = self._reach(wanted)
         roots = self._roots(sorted(seen, key=lambda view: rank[view[0]]))
@@ -141,6 +144,8 @@ class Explainer:
             return Finding(), []
         pairs, added, removed = pair(now, step.needs, old, before.needs)
         changed = [(n, o) for n, o in pairs if now.state.steps[n].key != old.state.steps[o].key]
+        if step.key.startswith(SYMBOL):  # what is not there and will be made again may become another
+            changed += [(n, o) for n, o in pairs if n in self._given and (n, o) not in changed]
         finding = Finding(origins=origins(step, before, self._edit(name)), follows=[n for n, _ in changed], added=added)
         traces = old.trace(before.key), now.trace(step.key)
         if traces[0] is None or traces[1] is None:
@@ -193,6 +198,8 @@ class Explainer:
             own = self._own(view)
             if own:
                 parts.add(frozenset(own))
+            if not parts and view[0] in self._given:
+                parts.add(frozenset((self._given[view[0]],)))
             found[view] = next(iter(parts)) if len(parts) == 1 else frozenset().union(*parts)
         return found
 

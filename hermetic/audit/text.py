@@ -55,6 +55,8 @@ def _cause(
     if not single:
         yield from (f"  {line}" for line in _limited(list(details), everything, "differences"))
     names = list(dict.fromkeys(state.steps[number].title for number in own))
+    if len(names) == 1 and cause.text.endswith(names[0]):
+        names = []
     shown = names if everything else names[:FEW]
     yield from (f"    {name}" for name in shown)
     if len(names) > len(shown):

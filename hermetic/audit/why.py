@@ -67,7 +67,7 @@ def why(past: Past, head: Head, label: str, cache: ActionCache, load: Load, now:
     found = past.baselines(view, ran, head)
     past.prepare({one.head.id: one.head for one in found.values()}.values(), len(ran))
     moment = time.time() if now is None else now
-    wanted = {n: _earlier(view.state.steps[n], events[n], found.get(n), past, moment) for n in ran}
+    wanted = {n: earlier_of(view.state.steps[n], events[n], found.get(n), past, moment) for n in ran}
     views = {one.head.id: past.view(one.head) for one in found.values()}
     explanation = Explainer(view, views, load).explain(wanted, numbers)
     keys = {n: past.view(one.head).state.steps[one.step].key for n, one in found.items()}
@@ -95,7 +95,7 @@ def _behind(state: State, label: str) -> list[int]:
     return state.behind(dict.fromkeys(step for target in state.labelled(label) for step in target.steps))
 
 
-def _earlier(step: Step, event: Event, found: Baseline | None, past: Past, now: float) -> Earlier | Cause:
+def earlier_of(step: Step, event: Event, found: Baseline | None, past: Past, now: float) -> Earlier | Cause:
     """What a step that was no hit is compared with, or why there is nothing to compare."""
     if not step.key:
         if event.outcome == "skipped":

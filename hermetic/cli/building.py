@@ -15,7 +15,7 @@ from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded
-from hermetic.execution.outcome import GOOD, BuildResult, Outcome
+from hermetic.execution.outcome import GOOD, BuildResult
 from hermetic.execution.publish import depth
 from hermetic.report.terminal import TerminalReporter
 from hermetic.store.protocols import MissingBlob
@@ -25,14 +25,12 @@ def build(found: Session, load: Callable[[], Loaded], command: Sequence[str], st
     """Build what ``load`` gives, from the last build's snapshot where that is enough. ``stdout``: where
     the lines of results go."""
     reporter = TerminalReporter()
-    ended = warm.rebuild(found, command, reporter) or _cold(found, load(), command, reporter)
+    ended = warm.rebuild(found, command, reporter) or _cold(found, load(), command, reporter, stdout)
     for done in ended.result.failures:
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)
     for error in ended.errors:
         say(f"hb: {error}")
-    if found.args.dry_run:
-        _print_plan(ended.result)
     result = ended.result
     reporter.end(result)
     print_rows(ended.lines(), found.args.json, stdout)
@@ -41,9 +39,14 @@ def build(found: Session, load: Callable[[], Loaded], command: Sequence[str], st
     return ended
 
 
-def _cold(found: Session, loaded: Loaded, command: Sequence[str], reporter: TerminalReporter) -> Ended:
+def _cold(
+    found: Session, loaded: Loaded, command: Sequence[str], reporter: TerminalReporter, stdout: TextIO | None
+) -> Ended:
     result = found.execute(loaded.graph, reporter)
     if found.args.dry_run:
+        from hermetic.cli.planning import say_plan
+
+        say_plan(found, loaded, result, stdout)
         return Ended(result, len(loaded.graph.requested), errors=loaded.errors)
     try:
         ended = _published(found, loaded, result)
@@ -75,13 +78,6 @@ def _published(found: Session, loaded: Loaded, result: BuildResult) -> Ended:
     ordered = tuple(rows[name] for name in graph.requested if name in rows)
     wanted = sum(bool(graph.targets[name].outputs) for name in graph.requested)
     return Ended(result, wanted, ordered, outcomes, loaded.errors)
-
-
-def _print_plan(result: BuildResult) -> None:
-    for done in sorted(result.finished.values(), key=lambda one: one.action.id):
-        if done.outcome is Outcome.SKIPPED:
-            when = "would run" if done.key else "unknown until its inputs are built"
-            say(f"{when:34}  {done.action.label} {done.action.mnemonic}")
 
 
 def _keep_report(error: BaseException) -> None:

@@ -46,6 +46,20 @@ class Options:
     dry_run: bool = False
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier build of a larger graph knows of the part to be built: outputs of actions outside
+    it (``known``, by action and output), results of the actions in it (``before``) and of those that see
+    no changed source (``results``; if no input moved, they need not even be looked at), and what every
+    action in it ``needs``. ``unchanged``: how many actions are outside."""
+
+    known: Mapping[tuple[str, str], Resolved] = field(default_factory=dict)
+    before: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
+    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    unchanged: int = 0
+
+
 @dataclass
 class _State:
     """Where the build stands. Touched by the loop only."""
@@ -61,6 +75,9 @@ class _State:
     stopping: bool = False
     again: set[str] = field(default_factory=set)  # actions whose stored result must not be used
     retried: set[str] = field(default_factory=set)  # actions that lost an input once already
+    moved: set[str] = field(default_factory=set)  # actions whose outputs are not those of the earlier build
+    same: list[str] = field(default_factory=list)  # actions found to see what they saw then, to be settled
+    passed: set[str] = field(default_factory=set)  # … and settled
 
 
 class Executor:
@@ -71,15 +88,15 @@ class Executor:
         fetch: Fetch,
         reporter: Reporter,
         options: Options,
-        known: Mapping[tuple[str, str], Resolved] | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
-        """``known``: outputs of actions that are not in the graph, (action, output) → artifact."""
+        """``earlier``: what an earlier build of a larger graph knows."""
         self.graph = graph
         self.runner = runner
         self.fetch = fetch
         self.reporter = reporter
         self.options = options
-        self.known = dict(known or {})
+        self.earlier = earlier or Earlier()
         self._events: queue.Queue[list[Finished]] = queue.Queue()
         self._flight: dict[Digest, Future[Finished]] = {}
         self._lock = threading.Lock()
@@ -103,14 +120,15 @@ class Executor:
                     pool.shutdown(wait=True, cancel_futures=True)
                     fetchers.shutdown(wait=True, cancel_futures=True)
         self._skip_the_rest(state)
-        return BuildResult(build_id, state.finished, time.monotonic() - started, interrupted)
+        unchanged = self.earlier.unchanged + len(state.passed)
+        return BuildResult(build_id, state.finished, time.monotonic() - started, interrupted, unchanged)
 
     # --- the loop ---------------------------------------------------------------------------------
 
     def _plan(self) -> _State:
         """What is needed for the requested outputs, and what waits for what."""
-        state = _State(made=dict(self.known))
-        given = {action for action, _ in self.known}
+        state = _State(made=dict(self.earlier.known))
+        given = {action for action, _ in self.earlier.known}
         pending = [
             made.action
             for name in self.graph.requested
@@ -121,7 +139,7 @@ class Executor:
             action_id = pending.pop()
             if action_id in state.waiting or action_id in given:
                 continue
-            needs = {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))} - given
+            needs = self._needs(action_id) - given
             state.waiting[action_id] = set(needs)
             for need in needs:
                 state.users.setdefault(need, []).append(action_id)
@@ -131,12 +149,22 @@ class Executor:
                 self._enqueue(state, action_id)
         return state
 
+    def _needs(self, action_id: str) -> set[str]:
+        if action_id in self.earlier.needs:
+            return set(self.earlier.needs[action_id])
+        return {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))}
+
     def _enqueue(self, state: _State, action_id: str) -> None:
+        if action_id in self.earlier.results and state.moved.isdisjoint(self.earlier.needs[action_id]):
+            state.same.append(action_id)
+            return
         is_fetch = self.graph.actions[action_id].mode is Mode.FETCH
         (state.fetches if is_fetch else state.ready).append(action_id)
 
     def _loop(self, state: _State, pool: ThreadPoolExecutor, fetchers: ThreadPoolExecutor) -> None:
         while True:
+            while state.same:
+                self._pass(state, state.same.pop())
             if not state.stopping:
                 self._start(state, pool, fetchers)
             if not state.running and not state.fetching:
@@ -184,7 +212,17 @@ class Executor:
             if done.error is not None:
                 state.stopping = state.stopping or not self.options.keep_going
             return
-        for name, resolved in done.outputs.items():
+        if done.outputs != self.earlier.before.get(action_id):
+            state.moved.add(action_id)
+        self._hand_on(state, action_id, done.outputs)
+
+    def _pass(self, state: _State, action_id: str) -> None:
+        """Nothing the action sees has changed since the earlier build, so its result is what it was."""
+        state.passed.add(action_id)
+        self._hand_on(state, action_id, self.earlier.results[action_id])
+
+    def _hand_on(self, state: _State, action_id: str, outputs: Mapping[str, Resolved]) -> None:
+        for name, resolved in outputs.items():
             state.made[action_id, name] = resolved
         for user in state.users.get(action_id, ()):
             if action_id in state.waiting[user] and user not in state.finished:
@@ -203,7 +241,7 @@ class Executor:
 
     def _skip_the_rest(self, state: _State) -> None:
         for action_id in state.waiting:
-            if action_id not in state.finished:
+            if action_id not in state.finished and action_id not in state.passed:
                 state.finished[action_id] = Finished(self.graph.actions[action_id], Outcome.SKIPPED)
 
     # --- lost blobs -------------------------------------------------------------------------------
@@ -212,9 +250,9 @@ class Executor:
         """Make the producers of an action's lost inputs run again, and the action after them."""
         lost, coming = set(), set()
         for made in filter(None, (made_in(one.ref) for one in action.inputs)):
-            if (made.action, made.output) in self.known:
-                if not self.complete(self.known[made.action, made.output]):
-                    return False  # its producer is not ours to run
+            if (made.action, made.output) in self.earlier.known or made.action in state.passed:
+                if not self.complete(state.made[made.action, made.output]):
+                    return False  # the earlier build's results are not all there any more
             elif made.action not in state.finished:
                 coming.add(made.action)  # another user of it was here first
             elif made.action not in state.again and not self.complete(state.made[made.action, made.output]):
@@ -253,6 +291,7 @@ class Executor:
             if hit is not None:
                 return [hit]
         if self.options.dry_run:
+            self.runner.store.put(keyed.command)  # the plan says what in it differs
             return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)]
         with self._lock:
             twin = None if action.id in state.again else self._flight.get(keyed.key)
@@ -303,6 +342,7 @@ class Executor:
             if hit is not None:
                 done[action.id] = hit
             elif self.options.dry_run:
+                self.runner.store.put(keyed.command)
                 done[action.id] = Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)
             else:
                 left.append((action, keyed))
