@@ -30,6 +30,7 @@ from hermetic.execution.operations import operation
 from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
 from hermetic.execution.runner import Runner, outputs_of, result_message
 from hermetic.fetch.spec import FetchRequest
+from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import refusal
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
@@ -325,12 +326,24 @@ class Executor:
             raise error.at(action.location, action.label) from None
 
     def lookup(self, action: Action, keyed: Keyed) -> Finished | None:
-        """The stored result of a key, when all it names at first sight is there."""
-        message = self.runner.cache.get(keyed.key)
+        """The stored result of a key, here or in the remote cache."""
+        return self._here(action, keyed) or self._remote(action, keyed)
+
+    def _here(self, action: Action, keyed: Keyed) -> Finished | None:
+        return self._usable(action, keyed, self.runner.cache.get(keyed.key), Outcome.HIT_LOCAL)
+
+    def _remote(self, action: Action, keyed: Keyed) -> Finished | None:
+        message = self.runner.remote(keyed.key) if self.runner.remote is not None else None
+        return self._usable(action, keyed, message, Outcome.HIT_REMOTE)
+
+    def _usable(
+        self, action: Action, keyed: Keyed, message: pb.ActionResult | None, outcome: Outcome
+    ) -> Finished | None:
+        """A hit, when all that the result names at first sight can be had."""
         outputs = outputs_of(action, message) if message is not None else None
         if outputs is None or self.runner.store.missing(one.digest for one in outputs.values()):
             return None
-        return Finished(action, Outcome.HIT_LOCAL, outputs, keyed.key.hash)
+        return Finished(action, outcome, outputs, keyed.key.hash)
 
     def fetch_now(self, actions: list[Action]) -> list[Finished]:
         """Pins that are in the store are hits; the rest goes to the fetcher together."""
@@ -338,7 +351,7 @@ class Executor:
         left: list[tuple[Action, Keyed]] = []
         for action in actions:
             keyed = self._key(action, {})
-            hit = self.lookup(action, keyed) or self._pinned(action, keyed)
+            hit = self._here(action, keyed) or self._pinned(action, keyed) or self._remote(action, keyed)
             if hit is not None:
                 done[action.id] = hit
             elif self.options.dry_run:

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class Runner:
     cancel: Cancel
     speed: tuple[tuple[str, str], ...] = ()
     keep: bool = False
+    remote: Callable[[Digest], pb.ActionResult | None] | None = None  # results that the cache has not
 
     def run(self, action: Action, keyed: Keyed) -> Finished:
         started = time.monotonic()

@@ -146,6 +146,9 @@ class DiskStore:
             _place(temporary, twin)
         return twin
 
+    def want_tree(self, root: Digest) -> None:
+        """A tree is about to be read as a whole. A store with a remote behind it brings what is missing."""
+
     def _cas(self, digest: Digest) -> Path:
         return self.root / "cas" / digest.hash[:2] / digest.hash
 

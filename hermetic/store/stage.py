@@ -30,6 +30,7 @@ class DiskStage:
         place = self.store.root / "stage" / root.hash[:2] / root.hash
         if place.is_dir():
             return place
+        self.store.want_tree(root)
         temporary = Path(tempfile.mkdtemp(dir=self.store.root / "tmp"))
         try:
             self._fill(root, temporary / "tree")
