@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hermetic.action import ActionGraph
@@ -19,7 +19,7 @@ from hermetic.cli.null import new_build_id
 from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError, FetchError
-from hermetic.execution.executor import Executor, Options
+from hermetic.execution.executor import Earlier, Executor, Options
 from hermetic.execution.frontend import Frontend, Loaded
 from hermetic.execution.outcome import BuildResult, Reporter
 from hermetic.execution.runner import Runner
@@ -91,19 +91,17 @@ class Session:
         reporter: Reporter,
         again: Iterable[str] = (),
         *,
-        known: Mapping[tuple[str, str], Resolved] | None = None,
-        unchanged: int = 0,
+        earlier: Earlier | None = None,
     ) -> BuildResult:
-        """Build the requested targets of ``graph``. ``known``, ``unchanged``: of a larger graph whose
-        other actions are known to be hits."""
+        """Build the requested targets of ``graph``."""
         args = self.args
         options = Options(
             jobs=self.jobs,
             keep_going=getattr(args, "keep_going", False),
             dry_run=getattr(args, "dry_run", False),
         )
-        executor = Executor(graph, self.runner(), self.fetch, reporter, options, known)
-        return replace(executor.run(new_build_id(), again), unchanged=unchanged)
+        executor = Executor(graph, self.runner(), self.fetch, reporter, options, earlier)
+        return executor.run(new_build_id(), again)
 
     def fetch(self, operation: str, requests: Sequence[FetchRequest], work: Path) -> Sequence[Resolved | FetchError]:
         from hermetic.fetch import dispatch

@@ -85,12 +85,18 @@ def _rebuilt(
     from hermetic.execution.outcome import GOOD
     from hermetic.store.protocols import MissingBlob
 
-    graph, known = columns.part(columns.affected(changed))
-    result = found.execute(graph, reporter, known=known, unchanged=snapshot.actions - len(graph.actions))
+    graph, earlier = columns.part(changed)
+    result = found.execute(graph, reporter, earlier=earlier)
     if any(isinstance(one.error, MissingBlob) for one in result.failures):
         return None
+    state = remember_part(found, command, snapshot.state, columns.ids, result)
+    if state is None:
+        return None
     outcomes = {name: outcome_of(target, result) for name, target in graph.targets.items()}
-    made = dict(known)
+    made = {
+        **earlier.known,
+        **{(name, output): ref for name, refs in earlier.before.items() for output, ref in refs.items()},
+    }
     for one in result.finished.values():
         made.update({(one.action.id, name): ref for name, ref in one.outputs.items()})
     artifacts = {
@@ -98,38 +104,34 @@ def _rebuilt(
         for name, target in graph.targets.items()
         if outcomes[name] in GOOD
     }
-    rows = _shown_again(found, snapshot, artifacts, {name for name in outcomes if outcomes[name] not in GOOD})
+    bad = {name for name in outcomes if outcomes[name] not in GOOD}
+    rows = _shown_again(found, [row for row in snapshot.rows if row.id not in bad], artifacts, snapshot.published)
     ended = Ended(result, len(snapshot.rows), rows, outcomes)
-    state = remember_part(found, command, snapshot.state, columns.ids, result)
-    if state is None:
-        return None
     if ended.good:
         with suppress(Moved, OSError):
-            files, folders = snapshot.witness.seen()
-            files.update((path, node.digest.hash) for path, node in found.sources.seen.items())
-            _write(found, command, ended, files, folders, snapshot.front, columns.updated(result.finished), state)
+            seen = {path: node.digest.hash for path, node in found.sources.seen.items()}
+            witness = snapshot.witness.renewed(seen, found.states.digest)
+            _write(found, command, ended, witness, snapshot.front, columns.updated(result.finished), state)
     return ended
 
 
 def _shown_again(
-    found: Session, snapshot: Snapshot, artifacts: dict[str, Resolved], bad: set[str]
+    found: Session, rows: Sequence[Shown], artifacts: dict[str, Resolved], published: bool
 ) -> tuple[Shown, ...]:
-    """The rows of a snapshot, those with new artifacts published; all of them when something is not in its place."""
+    """The rows of a snapshot, those with new artifacts published; all when something is not in its place."""
     from hermetic.action import Kind
     from hermetic.cli.ended import show
     from hermetic.digest import Digest
     from hermetic.execution.publish import depth
     from hermetic.store.operation import Resolved
 
-    if not snapshot.published:
-        for row in snapshot.rows:
-            digest = Digest(row.hash, row.size)
-            artifacts.setdefault(row.id, Resolved(Kind(row.kind), digest, row.executable))
     new = {}
-    for row in sorted(snapshot.rows, key=lambda one: -depth(one.label)):
-        if row.id in artifacts and row.id not in bad:
-            new[row.id] = show(found, row, artifacts[row.id])
-    return tuple(new.get(row.id, row) for row in snapshot.rows if row.id not in bad)
+    for row in sorted(rows, key=lambda one: -depth(one.label)):
+        old = Resolved(Kind(row.kind), Digest(row.hash, row.size), row.executable)
+        artifact = artifacts.get(row.id, old)
+        if artifact != old or not published:
+            new[row.id] = show(found, row, artifact)
+    return tuple(new.get(row.id, row) for row in rows)
 
 
 def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
@@ -146,7 +148,8 @@ def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, s
         front.update((path, _now(found, path)) for path in sorted(shown - front.keys()))
         files = {**front, **{path: _now(found, path) for path in sorted(sources - front.keys())}}
         columns = Columns.of(loaded.graph, finished, list(files))
-        _write(found, command, ended, files, dict(loaded.read_folders), len(front), columns, state)
+        witness = Witness.take(found.workspace.root, files, loaded.read_folders, found.states.digest)
+        _write(found, command, ended, witness, len(front), columns, state)
 
 
 def _plain_sources(loaded: Loaded, target: str) -> set[str]:
@@ -185,13 +188,11 @@ def _write(
     found: Session,
     command: Sequence[str],
     ended: Ended,
-    files: dict[str, str],
-    folders: dict[str, str],
+    witness: Witness,
     front: int,
     columns: Columns,
     state: str,
 ) -> None:
-    witness = Witness.take(found.workspace.root, files, folders, found.states.digest)
     places = published_places(ended.rows)
     snapshot = Snapshot(
         witness,

@@ -17,17 +17,28 @@ from hermetic.action import Action, ActionGraph, Kind, Ref, SourceFile, SourceTr
 from hermetic.analysis.codec import action_from, action_object, made_in, target_from, target_object
 from hermetic.digest import Digest
 from hermetic.errors import InternalError
+from hermetic.execution.executor import Earlier
 from hermetic.execution.outcome import Finished
 from hermetic.store.operation import Resolved
 from hermetic.store.sections import Damaged, Sections
 
-Known = Mapping[tuple[str, str], Resolved]
+
+class _Lines(dict[str, Action]):
+    """Actions by id, each parsed when it is asked for."""
+
+    def __init__(self, places: Mapping[str, int], lines: Sequence[bytes]) -> None:
+        self._places, self._lines = places, lines
+
+    def __missing__(self, name: str) -> Action:
+        self[name] = action = action_from(json.loads(self._lines[self._places[name]]))
+        return action
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """``needs``/``uses``: pairs (needed action, its user), (source's number, its user), flat. ``results``:
-    per action ``[key, [[output, kind, hash, size, executable], …]]``. ``targets``: the requested ones."""
+    per action ``[key, [[output, kind, hash, size, executable], …]]``. ``targets``: the requested ones;
+    ``makers``: pairs (target's number, an action that makes an output of it)."""
 
     ids: Sequence[str]
     actions: Sequence[bytes]
@@ -35,6 +46,7 @@ class Columns:
     needs: array[int]
     uses: array[int]
     targets: Sequence[bytes]
+    makers: array[int]
 
     @classmethod
     def of(cls, graph: ActionGraph, finished: Mapping[str, Finished], sources: Sequence[str]) -> Columns:
@@ -48,6 +60,10 @@ class Columns:
                 needs.extend((numbers[need], user))
             for path in sources_of(action):
                 uses.extend((files[path], user))
+        makers = array("I")
+        for place, name in enumerate(graph.requested):
+            for maker in _makers(graph.targets[name]):
+                makers.extend((place, numbers[maker]))
         return cls(
             tuple(finished),
             [_line(action_object(graph.actions[name])) for name in finished],
@@ -55,35 +71,36 @@ class Columns:
             needs,
             uses,
             [_line(target_object(graph.targets[name])) for name in graph.requested],
+            makers,
         )
 
-    def affected(self, sources: Iterable[int]) -> list[int]:
-        """Actions that read one of the sources, and all that depend on those, in order."""
-        readers, users = _grouped(self.uses), _grouped(self.needs)
-        pending = [user for source in sources for user in readers.get(source, ())]
-        found = set(pending)
-        while pending:
-            for user in users.get(pending.pop(), ()):
-                if user not in found:
-                    found.add(user)
-                    pending.append(user)
-        return sorted(found)
-
-    def part(self, numbers: Sequence[int]) -> tuple[ActionGraph, Known]:
-        """The graph of these actions, with the requested targets they make, and the results of the other
-        actions that they need. Raises Damaged."""
+    def part(self, sources: Iterable[int]) -> tuple[ActionGraph, Earlier]:
+        """What has to be looked at when these sources changed: the actions that read one of them and all
+        that depend on those, with the requested targets they make. Raises Damaged."""
+        readers = _grouped(self.uses)
+        dirty = {user for source in sources for user in readers.get(source, ())}
+        inside = _closure(dirty, _grouped(self.needs))
+        needs: dict[int, set[int]] = {number: set() for number in inside}
+        for need, user in _pairs(self.needs):
+            if user in needs:
+                needs[user].add(need)
         try:
-            actions = {self.ids[number]: action_from(json.loads(self.actions[number])) for number in numbers}
-            targets = [target_from(json.loads(line)) for line in self.targets]
-            wanted = {one.id: replace(one, deps=()) for one in targets if not actions.keys().isdisjoint(_makers(one))}
+            targets = [target_from(json.loads(self.targets[n])) for n, maker in _pairs(self.makers) if maker in inside]
+            wanted = {one.id: replace(one, deps=()) for one in targets}
             places = {name: number for number, name in enumerate(self.ids)}
-            inside = set(numbers)
-            outside = {need for need, user in _pairs(self.needs) if user in inside}
-            outside |= {places[maker] for one in wanted.values() for maker in _makers(one)}
-            known = {pair: ref for number in sorted(outside - inside) for pair, ref in self._made(number)}
-            return ActionGraph(actions, wanted, tuple(wanted)), known
+            makers = {places[name] for one in wanted.values() for name in _makers(one)}
+            outside = makers.union(*needs.values()) - inside
+            before = {self.ids[number]: self._made(number) for number in inside}
+            earlier = Earlier(
+                known={(self.ids[n], name): ref for n in sorted(outside) for name, ref in self._made(n).items()},
+                before=before,
+                results={self.ids[number]: before[self.ids[number]] for number in inside - dirty},
+                needs={self.ids[n]: frozenset(self.ids[need] for need in found) for n, found in needs.items()},
+                unchanged=len(self.ids) - len(inside),
+            )
         except (ValueError, KeyError, TypeError, IndexError, InternalError) as error:
             raise Damaged(repr(error)) from None
+        return ActionGraph(_Lines(places, self.actions), wanted, tuple(wanted)), earlier
 
     def updated(self, finished: Mapping[str, Finished]) -> Columns:
         """The columns after a part was built again."""
@@ -93,9 +110,11 @@ class Columns:
         ]
         return replace(self, results=results)
 
-    def _made(self, number: int) -> Iterable[tuple[tuple[str, str], Resolved]]:
-        for name, kind, hash_, size, executable in json.loads(self.results[number])[1]:
-            yield (self.ids[number], name), Resolved(Kind(kind), Digest(hash_, size), executable)
+    def _made(self, number: int) -> dict[str, Resolved]:
+        return {
+            name: Resolved(Kind(kind), Digest(hash_, size), executable)
+            for name, kind, hash_, size, executable in json.loads(self.results[number])[1]
+        }
 
     # --- as bytes ----------------------------------------------------------------------------------
 
@@ -107,6 +126,7 @@ class Columns:
             "needs": self.needs.tobytes(),
             "uses": self.uses.tobytes(),
             "targets": b"\n".join(self.targets),
+            "makers": self.makers.tobytes(),
         }
 
     @classmethod
@@ -114,13 +134,13 @@ class Columns:
         """Raises Damaged."""
         try:
             ids = json.loads(sections.read("ids"))
-            needs, uses = array("I", sections.read("needs")), array("I", sections.read("uses"))
+            needs, uses, makers = (array("I", sections.read(name)) for name in ("needs", "uses", "makers"))
         except ValueError as error:
             raise Damaged(repr(error)) from None
         actions, results, targets = (sections.read(name).split(b"\n") for name in ("actions", "results", "targets"))
         if not len(ids) == len(actions) == len(results) or max(needs, default=0) >= len(ids):
             raise Damaged("columns of a graph that differ in length")
-        return cls(ids, actions, results, needs, uses, targets)
+        return cls(ids, actions, results, needs, uses, targets, makers)
 
 
 def sources_of(action: Action) -> set[str]:
@@ -155,6 +175,17 @@ def _line(value: Any) -> bytes:
 def _pairs(flat: array[int]) -> Iterable[tuple[int, int]]:
     values = iter(flat)
     return zip(values, values, strict=True)
+
+
+def _closure(start: Iterable[int], users: Mapping[int, Sequence[int]]) -> set[int]:
+    found = set(start)
+    pending = list(found)
+    while pending:
+        for user in users.get(pending.pop(), ()):
+            if user not in found:
+                found.add(user)
+                pending.append(user)
+    return found
 
 
 def _grouped(flat: array[int]) -> dict[int, list[int]]:

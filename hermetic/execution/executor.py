@@ -248,27 +248,44 @@ class Executor:
     # --- lost blobs -------------------------------------------------------------------------------
 
     def _rewind(self, state: _State, action: Action) -> bool:
-        """Make the producers of an action's lost inputs run again, and the action after them."""
+        """Make the producers of an action's lost inputs run again, those of their lost inputs first (a
+        merge made anew has again what its own inputs lack), and the action after them."""
+        waits: dict[str, set[str]] = {}
+        pending = [action]
+        while pending:
+            one = pending.pop()
+            lacking = self._lacking(state, one)
+            if lacking is None:
+                return False
+            lost, coming = lacking
+            waits[one.id] = lost | coming
+            pending += [self.graph.actions[name] for name in lost if name not in waits]
+        if not waits[action.id]:
+            if action.id in state.retried:
+                return False
+            state.retried.add(action.id)
+        for action_id, needs in waits.items():
+            state.waiting[action_id] = needs
+            if action_id != action.id:
+                state.again.add(action_id)
+                del state.finished[action_id]
+            if not needs:
+                self._enqueue(state, action_id)
+        return True
+
+    def _lacking(self, state: _State, action: Action) -> tuple[set[str], set[str]] | None:
+        """The producers of an action's incomplete inputs: those to run again, and those that run anyway.
+        None when one of them is not ours to run."""
         lost, coming = set(), set()
         for made in filter(None, (made_in(one.ref) for one in action.inputs)):
             if (made.action, made.output) in self.earlier.known or made.action in state.passed:
                 if not self.complete(state.made[made.action, made.output]):
-                    return False  # the earlier build's results are not all there any more
+                    return None  # the earlier build's results are not all there any more
             elif made.action not in state.finished:
                 coming.add(made.action)  # another user of it was here first
             elif made.action not in state.again and not self.complete(state.made[made.action, made.output]):
                 lost.add(made.action)
-        if not lost and not coming:
-            if action.id in state.retried:
-                return False
-            state.retried.add(action.id)
-            self._enqueue(state, action.id)
-        state.waiting[action.id] = lost | coming
-        for action_id in lost:
-            state.again.add(action_id)
-            del state.finished[action_id]
-            self._enqueue(state, action_id)
-        return True
+        return lost, coming
 
     def complete(self, resolved: Resolved) -> bool:
         """Whether every blob of an artifact is in the store."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +101,13 @@ def _make_room(place: Path, *, folder: bool) -> None:
 
 def _link(target: Path, place: Path) -> None:
     """A symlink, replaced in one step."""
+    try:
+        if os.readlink(place) == str(target):
+            return
+    except OSError:  # there is none yet
+        with suppress(FileExistsError):
+            os.symlink(target, place)
+            return
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".hb-") as folder:
         temporary = Path(folder) / "link"
         os.symlink(target, temporary)

@@ -13,7 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
 
@@ -104,9 +104,31 @@ class Witness:
                 found.append(path)
         return found
 
-    def seen(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The files and the folders with their digests, as ``take`` got them."""
-        return _named(self.files, self.file_digests), _named(self.folders, self.folder_digests)
+    def renewed(self, files: Mapping[str, str], digest: Look = look) -> Witness:
+        """The witness after some files changed: path → SHA-256 as it was seen. Only what differs is looked
+        at. Raises Moved when something else has changed, or one of these again."""
+        _settle(self.root, [*self.files, *self.folders])
+        root = Path(self.root)
+        digests, modes = bytearray(self.file_digests), bytearray(self.modes)
+        records, folder_records = _records(self.root, self.files), _records(self.root, self.folders)
+        for number in _differing(records, self.file_records):
+            path = self.files[number]
+            place = root / path
+            seen = files.get(path, _at(self.file_digests, number, _HASH).hex())
+            if _raw(_content(place, digest)) != bytes.fromhex(seen):
+                raise Moved(f"{path} changed while it was used")
+            digests[number * _HASH : (number + 1) * _HASH] = bytes.fromhex(seen)
+            modes[number] = _appearance(place)
+        for number in _differing(folder_records, self.folder_records):
+            if _raw(listing_digest(root / self.folders[number])) != _at(self.folder_digests, number, _HASH):
+                raise Moved(f"the folder {self.folders[number] or '.'} changed while it was used")
+        return replace(
+            self,
+            file_digests=bytes(digests),
+            file_records=records,
+            modes=bytes(modes),
+            folder_records=folder_records,
+        )
 
     def sections(self) -> dict[str, bytes]:
         return {
@@ -125,11 +147,11 @@ class Witness:
         """What ``sections()`` gave. Raises Damaged."""
         found = cls(
             sections.read("root").decode("utf-8", "surrogateescape"),
-            sections.texts("files"),
+            tuple(sections.texts("files")),
             sections.read("file_digests"),
             sections.read("file_records"),
             sections.read("modes"),
-            sections.texts("folders")[1:],
+            tuple(sections.texts("folders")[1:]),
             sections.read("folder_digests"),
             sections.read("folder_records"),
         )
@@ -206,10 +228,3 @@ def _raw(digest: str) -> bytes:
 
 def _at(column: bytes, number: int, width: int) -> bytes:
     return column[number * width : (number + 1) * width]
-
-
-def _named(paths: Sequence[str], digests: bytes) -> dict[str, str]:
-    zero = bytes(_HASH)
-    return {
-        path: "" if (raw := _at(digests, number, _HASH)) == zero else raw.hex() for number, path in enumerate(paths)
-    }

@@ -95,7 +95,7 @@ def test_a_round_trip(root: Path, tmp_path: Path) -> None:
     with Sections(tmp_path / "w", MAGIC) as sections:
         after = Witness.read(sections)
     assert after.sections() == before.sections()
-    assert after.seen() == before.seen()
+    assert after == before
 
 
 def test_a_change_while_it_is_taken(root: Path) -> None:
@@ -103,6 +103,34 @@ def test_a_change_while_it_is_taken(root: Path) -> None:
         Witness.take(root, {"a/one": Digest.of(b"0").hash}, {})
     with pytest.raises(Moved, match="folder a/b"):
         Witness.take(root, {}, {"a/b": Digest.of(b"0").hash})
+
+
+def test_renewed(root: Path) -> None:
+    before = witness(root)
+    (root / "a/one").write_text("new")
+    new = look(root / "a/one").hash
+    after = before.renewed({"a/one": new, "a/link": new})
+    assert after.untouched and after.changed() == [] and before.changed() == ["a/one", "a/link"]
+    (root / "a/one").write_text("1")
+    assert after.changed() == ["a/one", "a/link"]
+
+
+def test_renewed_after_a_touch(root: Path) -> None:
+    before = witness(root)
+    os.utime(root / "a/one")
+    assert not before.untouched
+    assert before.renewed({}).untouched
+
+
+def test_renewed_sees_what_else_changed(root: Path) -> None:
+    before = witness(root)
+    (root / "a/two").write_text("new")
+    with pytest.raises(Moved, match="a/two"):
+        before.renewed({})
+    (root / "a/two").write_text("2")
+    (root / "a/three").write_text("")
+    with pytest.raises(Moved, match="folder a"):
+        before.renewed({})
 
 
 def test_a_link_brings_its_folder(root: Path) -> None:
