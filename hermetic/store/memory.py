@@ -50,6 +50,8 @@ class MemoryStore:
     def put_file(self, path: Path, *, take: bool = False) -> Digest:  # noqa: ARG002
         return self.put(path.read_bytes())
 
+    def want_tree(self, root: Digest) -> None: ...
+
     def path(self, digest: Digest, *, executable: bool = False) -> Path:  # noqa: ARG002
         raise StoreError("a store in memory has no paths")
 

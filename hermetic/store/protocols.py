@@ -51,6 +51,10 @@ class BlobStore(Protocol):
         is sure nobody else writes to it."""
         ...
 
+    def want_tree(self, root: Digest) -> None:
+        """A tree is about to be read as a whole: bring together what is not here yet."""
+        ...
+
     def path(self, digest: Digest, *, executable: bool = False) -> Path:
         """A read-only path with the content (mode 0444, or 0555 for the executable twin)."""
         ...
