@@ -65,7 +65,7 @@ class Block:
 
     def strings(self, name: str) -> list[str]:
         text = str(self.raw(name), "utf-8")
-        return text.split("\0") if text else []
+        return text[:-1].split("\0") if text else []
 
     @cached_property
     def head(self) -> Mapping[str, Any]:
@@ -232,7 +232,7 @@ def _bytes(value: Any, code: str) -> bytes:
     if isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     if isinstance(value, list):
-        return "\0".join(value).encode()
+        return "".join(f"{one}\0" for one in value).encode()
     if code and sys.byteorder == "big":
         value.byteswap()
     return value if isinstance(value, bytes) else bytes(memoryview(value).cast("B"))

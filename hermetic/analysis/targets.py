@@ -203,7 +203,7 @@ def _pack(loader: Loader, folders: Sequence[str], found: _Found) -> bytes:
             "targets": [[number[place], error.to_dict()] for place, error in found.faults],
         },
         "scope": {"folders": sorted(set(folders) - set(found.folders)), "loaded": loaded},
-        "settings": _settings(found),
+        "settings": _settings(loader),
     }
     info = {
         path: {"visibility": list(package.default_visibility), "loads": loads[path]}
@@ -291,9 +291,12 @@ def _described(kind: str, found: _Found) -> dict[str, Any]:
     return {"test": rule.test, "attributes": attributes}
 
 
-def _settings(found: _Found) -> list[Any]:
-    root = found.packages.get("")
-    return [[one.name, one.default, list(one.values)] for one in root.settings.values()] if root else []
+def _settings(loader: Loader) -> list[Any]:
+    try:
+        root = loader.root()
+    except HbError:
+        return []  # who resolves a select meets the error elsewhere
+    return [[one.name, one.default, list(one.values)] for one in root.settings.values()]
 
 
 def written(attrs: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hermetic.query.catalogue import Catalogue
-from hermetic.query.output import drawing, lines, objects, ranks, source
+from hermetic.query.output import drawing, lines, objects, ranks, source, text
 
 Format = Callable[[Catalogue, Sequence[int]], Iterator[str]]
 
@@ -22,4 +22,5 @@ FORMATS: Mapping[str, Format] = {
     "minrank": ranks.minrank,
     "package": lines.package,
     "svg": drawing.svg,
+    "text": text.text,
 }

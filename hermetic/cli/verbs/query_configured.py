@@ -1,0 +1,80 @@
+"""``hb query --configured`` and ``--actions``: the graph after analysis, and what is known of keys."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hermetic.action import Ref
+from hermetic.analysis.targetfile import SOURCE
+from hermetic.cli.session import frontend, session
+from hermetic.cli.workspace import Workspace
+from hermetic.errors import HbError, QueryError
+from hermetic.execution.frontend import Loaded
+from hermetic.execution.outcome import Silent
+from hermetic.query.actions import ActionNodes, Actions, Digests
+from hermetic.query.answer import Answer, Question, ask, unconfigured
+from hermetic.query.configured import ConfiguredTargets
+from hermetic.query.environment import Environment
+from hermetic.query.lexer import shown
+from hermetic.query.loading import Scope, Source
+
+
+def configured(question: Question, found: Workspace, args: argparse.Namespace, source: Source) -> Answer:
+    """Answer a question about configured targets or, with ``--actions``, about their actions."""
+    files, patterns = _files(question, unconfigured(question, source))
+    loaded = frontend(found).graph(patterns, package=found.package, keep_going=question.keep_going)
+    packages = dict.fromkeys(one.label[2:].partition(":")[0] for one in loaded.graph.targets.values())
+    scope = question.scope
+    declared = source.targets(Scope(scope.folders, tuple(dict.fromkeys([*scope.packages, *packages]))))
+    targets = ConfiguredTargets(loaded.graph, declared, args.tool_deps, args.implicit_deps, files)
+    table = Actions(targets)
+    environment = Environment(
+        targets,
+        question.package,
+        question.universe,
+        question.keep_going,
+        actions=table,
+        as_actions=args.actions,
+        errors=list(loaded.errors),
+    )
+    answer = ask(question, environment)
+    if not args.actions:
+        return answer
+    return replace(answer, catalogue=ActionNodes(table, known(args, loaded, table, answer.found.nodes)))
+
+
+def _files(question: Question, environment: Environment) -> tuple[frozenset[str], list[str]]:
+    """Labels of files among the patterns of a query, and the patterns that analysis understands."""
+    catalogue = environment.catalogue
+    files: set[str] = set()
+    patterns: dict[str, None] = {}
+    try:
+        for word in question.words:
+            nodes = environment.targets(word)
+            if nodes and all(catalogue.kind(node) == SOURCE for node in nodes):
+                files.update(map(catalogue.label, nodes))
+            elif nodes:
+                patterns[word.text] = None
+    except QueryError as error:
+        raise shown(error, question.text) from None
+    return frozenset(files), list(patterns)
+
+
+def known(args: argparse.Namespace, loaded: Loaded, table: Actions, actions: Iterable[int]) -> Digests:
+    """Keys and digests as far as they are known without running anything: a dry run finds them."""
+    owners = {table.targets.name(owner) for action in actions for owner in table.owners(action)}
+    graph = replace(loaded.graph, requested=tuple(sorted(owners)))
+    args = argparse.Namespace(**{**vars(args), "dry_run": True, "keep_going": True, "jobs": 1})
+    with session(args) as found:
+        result = found.execute(graph, Silent())
+        made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
+        digests: dict[Ref, str | None] = {}
+        for number in actions:
+            for one in table.action(number).inputs:
+                try:
+                    digests[one.ref] = str(found.sources.resolve(one.ref, made).digest)
+                except (KeyError, HbError):
+                    digests[one.ref] = None
+    return Digests({one.action.id: one.key for one in result.finished.values() if one.key}, digests.get)
