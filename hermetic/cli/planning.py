@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-from hermetic.action import ActionGraph
 from hermetic.audit.explain import Cause, Earlier, Explainer, Explanation
 from hermetic.audit.pairing import View
 from hermetic.audit.past import Past
@@ -19,8 +18,9 @@ from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.history import Head, durations
-from hermetic.execution.outcome import GOOD, BuildResult
-from hermetic.execution.records import Event, Record, State, record_of
+from hermetic.execution.outcome import GOOD, BuildResult, Finished
+from hermetic.execution.recording import record_of
+from hermetic.execution.records import Event, Record, State
 from hermetic.execution.symbolic import with_symbols
 
 WOULD_RUN = "would run"
@@ -28,7 +28,8 @@ WOULD_RUN = "would run"
 
 def say_plan(found: Session, loaded: Loaded, result: BuildResult, stdout: TextIO | None) -> None:
     """The plan goes where progress goes; with --json to stdout, as one object."""
-    record = pseudo_record(found, loaded, loaded.graph, result)
+    finished = with_symbols(loaded.graph, result.finished, found.sources, found.store)
+    record = pseudo_record(found, loaded, finished)
     head = Head("the plan", time.time(), str(found.workspace.root), (), 0.0)
     past = Past(history_of(found.store.root), found.store)
     run = [event.step for event in record.events if event.outcome not in GOOD]
@@ -43,10 +44,9 @@ def say_plan(found: Session, loaded: Loaded, result: BuildResult, stdout: TextIO
         say(line)
 
 
-def pseudo_record(found: Session, loaded: Loaded, graph: ActionGraph, result: BuildResult) -> Record:
+def pseudo_record(found: Session, loaded: Loaded, finished: Mapping[str, Finished]) -> Record:
     """A record of what a dry run knows: keys and symbols."""
-    finished = with_symbols(graph, result.finished, found.sources, found.store)
-    return record_of(graph, finished, files_read(loaded, found.workspace.root))
+    return record_of(loaded.graph, finished, files_read(loaded, found.workspace.root))
 
 
 def view_of(record: Record, past: Past) -> View:

@@ -14,7 +14,8 @@ from hermetic.errors import HbError
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.history import DamagedRecord, Head, History
 from hermetic.execution.outcome import BuildResult
-from hermetic.execution.records import Record, record_of, record_of_part
+from hermetic.execution.recording import record_of, record_of_part
+from hermetic.execution.records import Record
 
 
 def history_of(store: Path) -> History:

@@ -1,0 +1,56 @@
+"""The record of what an executor said, for the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from hermetic.action import ActionGraph
+from hermetic.analysis.codec import made_in
+from hermetic.execution.outcome import Finished, Outcome
+from hermetic.execution.records import Event, Record, Shown, State, Step, Trace
+
+
+def record_of(graph: ActionGraph, finished: Mapping[str, Finished], files: Mapping[str, str]) -> Record:
+    """The record of what an executor said. Steps are in the order of their actions' ids."""
+    place = {action_id: number for number, action_id in enumerate(sorted(finished))}
+    steps: list[Step] = []
+    events: list[Event] = []
+    traces: dict[str, Trace] = {}
+    for number, action_id in enumerate(place):
+        done = finished[action_id]
+        action = done.action
+        needs = {place[made.action] for one in action.inputs if (made := made_in(one.ref)) and made.action in place}
+        settings = ",".join(f"{name}={value}" for name, value in action.settings)
+        steps.append(Step(action.label, action.mnemonic, settings, done.key, tuple(sorted(needs))))
+        _note(number, done, events, traces)
+    return Record(State(tuple(steps), tuple(_targets(graph, place)), dict(files)), tuple(events), traces)
+
+
+def record_of_part(before: State, ids: Sequence[str], finished: Mapping[str, Finished]) -> Record:
+    """The record of a build that looked at some of the steps only; the others are as ``before``."""
+    steps = list(before.steps)
+    events: list[Event] = []
+    traces: dict[str, Trace] = {}
+    for number, action_id in enumerate(ids):
+        if action_id in finished:
+            steps[number] = steps[number]._replace(key=finished[action_id].key)
+            _note(number, finished[action_id], events, traces)
+    return Record(State(tuple(steps), before.targets, before.files), tuple(events), traces)
+
+
+def _note(number: int, done: Finished, events: list[Event], traces: dict[str, Trace]) -> None:
+    if done.outcome is Outcome.HIT_LOCAL:
+        return
+    error = str(done.error) if done.error else ""
+    events.append(Event(number, done.outcome.value, round(done.wall, 3), done.stdout, done.stderr, error))
+    if done.trace is not None and done.key:
+        traces[done.key] = Trace.of(done.trace)
+
+
+def _targets(graph: ActionGraph, place: Mapping[str, int]) -> Iterable[Shown]:
+    for target in graph.targets.values():
+        made = [one.action for _, ref in target.outputs if (one := made_in(ref))]
+        steps = [place[one] for one in dict.fromkeys((*made, *target.actions)) if one in place]
+        if steps:
+            settings = ",".join(f"{name}={value}" for name, value in target.settings)
+            yield Shown(target.label, settings, target.layout, tuple(steps))
