@@ -117,7 +117,7 @@ class Explainer:
                 steps[number] = Explained(
                     number, earlier, self._own(view), roots[view], tuple(dict.fromkeys(finding.follows))
                 )
-            elif earlier == NEW and number in by_adding:
+            elif earlier.kind == "new" and number in by_adding:
                 steps[number] = Explained(number, None, (), by_adding[number], ())
             else:
                 steps[number] = Explained(number, None, (earlier,), frozenset((earlier,)), ())
@@ -247,7 +247,7 @@ class Explainer:
             for number in self._findings[view].added:
                 found.setdefault(number, frozenset(self._own(view)) or roots[view])
         for number in reversed(order):  # users first
-            if number in found and wanted.get(number) == NEW:
+            if number in found and isinstance(one := wanted.get(number), Cause) and one.kind == "new":
                 for need in self.now.state.steps[number].needs:
                     found.setdefault(need, found[number])
         return found
