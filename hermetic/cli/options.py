@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from hermetic.cli.remote import add_remote
 from hermetic.errors import CommandLineError, did_you_mean
 
 
@@ -60,3 +61,4 @@ def add_build(parser: Parser) -> None:
     group.add_argument("--vendor", metavar="DIR", help="take fetched things from a folder hb vendor wrote")
     group.add_argument("--offline", action="store_true", help="fetch nothing")
     group.add_argument("--json", action="store_true", help="one JSON object per target, and a summary")
+    add_remote(parser)

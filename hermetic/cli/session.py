@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hermetic.action import ActionGraph
 from hermetic.cli import workspace
 from hermetic.cli.null import new_build_id
+from hermetic.cli.remote import remote_cache, results, tiered
 from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError, FetchError
@@ -31,6 +33,9 @@ from hermetic.store.filestate import FileStates
 from hermetic.store.operation import Resolved
 from hermetic.store.stage import DiskStage
 
+if TYPE_CHECKING:
+    from hermetic.cli.remote import Results
+
 
 @dataclass(frozen=True)
 class Session:
@@ -42,6 +47,7 @@ class Session:
     args: argparse.Namespace
     scratch: Path
     cancel: threading.Event
+    remote: Results | None = None  # of the remote cache
 
     @property
     def derived(self) -> Path:
@@ -78,6 +84,7 @@ class Session:
             cancel=self.cancel,
             speed=speed(self.jobs),
             keep=getattr(self.args, "sandbox_debug", False),
+            remote=self.remote,
         )
 
     @property
@@ -120,12 +127,17 @@ class Session:
 def session(args: argparse.Namespace) -> Iterator[Session]:
     """A session for parsed options; cleans up its scratch folder at the end."""
     found = workspace.find(Path.cwd(), args.config, args.set)
-    store = DiskStore(found.store_path(args.store))
-    states = FileStates(found.state_beside(store.root) / "files.db")
+    disk = DiskStore(found.store_path(args.store))
+    states = FileStates(found.state_beside(disk.root) / "files.db")
+    cancel = threading.Event()
     try:
-        with scratch_folder(store.root, keep=getattr(args, "sandbox_debug", False)) as scratch:
+        with (
+            scratch_folder(disk.root, keep=getattr(args, "sandbox_debug", False)) as scratch,
+            remote_cache(found, args, disk, cancel.is_set) as remote,
+        ):
+            store = tiered(disk, remote)
             sources = Sources(found.root, store, states)
-            yield Session(found, store, DiskStage(store), states, sources, args, scratch, threading.Event())
+            yield Session(found, store, DiskStage(store), states, sources, args, scratch, cancel, results(store))
     finally:
         states.close()
 

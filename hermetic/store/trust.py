@@ -4,9 +4,8 @@ Guarantees: a payload is handed out only after a signature over it and its type 
 the policy names; nothing in it is parsed before. Key identifiers only help to find a key, they prove
 nothing.
 
-A public key is written ``ed25519:<base64 of 32 bytes>``. A private key is a PKCS #8 PEM, in a file or in
-$HB_CACHE_SIGNING_KEY, or is printed by a command. Source: the DSSE 1.0 protocol (pre-authentication
-encoding), RFC 8032.
+A public key is written ``ed25519:<base64 of 32 bytes>``. A private key is a PKCS #8 PEM.
+Sources: the DSSE 1.0 protocol (pre-authentication encoding), RFC 8032.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -143,19 +143,20 @@ def write_key(path: Path, pem: bytes) -> None:
         stream.write(pem)
 
 
-def find_signer(
-    file: Path | None, command: Sequence[str], own: Path, environ: Mapping[str, str] = os.environ
-) -> Signer | None:
-    """The first of: the environment (a PEM, or a path), a file, a command that prints a PEM, a person's own key."""
+def find_signer(file: Path | None, own: Path, environ: Mapping[str, str] = os.environ) -> Signer | None:
+    """The first of: $HB_CACHE_SIGNING_KEY (a PEM, or a path), $HB_CACHE_SIGNING_KEY_COMMAND (a command
+    that prints a PEM, as key-management tools do), ``file``, and a person's own key. No file of a
+    workspace can name a command: it would run outside every sandbox."""
     text = environ.get(VARIABLE, "")
     if "BEGIN" in text:
         return Signer(text.encode(), f"${VARIABLE}")
     if text:
         return _from_file(Path(text))
-    if file is not None:
-        return _from_file(file)
+    command = shlex.split(environ.get(f"{VARIABLE}_COMMAND", ""))
     if command:
         return _from_command(command)
+    if file is not None:
+        return _from_file(file)
     return _from_file(own) if own.exists() else None
 
 

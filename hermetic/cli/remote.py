@@ -1,0 +1,204 @@
+"""The remote cache of a command: made from the command line, [tool.hb.cache] and [tool.hb.trust].
+
+What a workspace's file names gets no secret from the environment: a pull request may change that file.
+Tokens and ``$NAME`` headers go only to a remote that the command line or $HB_REMOTE_CACHE names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hermetic.cli.streams import say
+from hermetic.errors import BuildFileError, CommandLineError, Location, did_you_mean
+
+if TYPE_CHECKING:
+    from hermetic.cli.workspace import Workspace
+    from hermetic.digest import Digest
+    from hermetic.proto import reapi_pb2 as pb
+    from hermetic.store.disk import DiskStore
+    from hermetic.store.remote.address import Address, Mode
+    from hermetic.store.remote.cache import RemoteCache
+    from hermetic.store.trust import Policy, Signer
+
+    Results: TypeAlias = Callable[[Digest], pb.ActionResult | None]
+
+VARIABLE = "HB_REMOTE_CACHE"
+DOWNLOADS = ("all", "toplevel", "minimal")
+MODES = ("read", "write", "read-write", "off")
+PROGRESS = 2.0  # seconds between two lines while uploads are waited for
+# name → (type, default)
+CACHE: Mapping[str, tuple[type, Any]] = {
+    "remote": (str, ""),
+    "mode": (str, ""),
+    "zone": (str, ""),
+    "read_zones": (list, ["main"]),
+    "download": (str, "toplevel"),
+    "signing_key": (str, ""),
+}
+
+
+def add_remote(parser: argparse.ArgumentParser) -> None:
+    """Options of verbs that build."""
+    group = parser.add_argument_group("remote cache")
+    group.add_argument("--remote-cache", metavar="URL", help="s3://…, grpc(s)://… or http(s)://…; empty for none")
+    group.add_argument("--cache-mode", choices=MODES, help="what may be done with it (default: what its key allows)")
+    group.add_argument("--cache-zone", metavar="ZONE", help="write results to a zone of their own: pr-123")
+    group.add_argument("--download", choices=DOWNLOADS, help="which outputs of remote hits are brought here")
+    group.add_argument("--trust-policy", metavar="NAME", help="whose results may be read: a key of [tool.hb.trust]")
+    group.add_argument("--no-wait-uploads", action="store_true", help="do not wait for uploads at the end")
+
+
+@contextmanager
+def remote_cache(
+    found: Workspace, args: argparse.Namespace, disk: DiskStore, cancelled: Callable[[], bool]
+) -> Iterator[RemoteCache | None]:
+    """The remote in use, or None. At the end uploads are waited for and what was odd is said."""
+    cache = _made(found, args, disk)
+    if cache is None:
+        yield None
+        return
+    try:
+        yield cache
+        if not cancelled():
+            _wait(cache, args.no_wait_uploads)
+    finally:
+        cache.close()
+    for line in cache.summary():
+        say(line)
+
+
+def tiered(disk: DiskStore, remote: RemoteCache | None) -> DiskStore:
+    """The store of a session: the local one, or the local one with a remote behind it."""
+    if remote is None:
+        return disk
+    from hermetic.store.remote.tiered import TieredStore
+
+    return TieredStore(disk, remote)
+
+
+def results(store: DiskStore) -> Results | None:
+    """How results are looked for behind a session's store."""
+    return getattr(store, "get_remote", None)
+
+
+def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore) -> RemoteCache | None:
+    if not hasattr(args, "remote_cache"):
+        return None
+    table = cache_table(found)
+    flag = args.remote_cache if args.remote_cache is not None else os.environ.get(VARIABLE)
+    url = flag if flag is not None else table["remote"]
+    if not url:
+        return None
+    from hermetic.store.remote.address import Mode, connect, parse
+    from hermetic.store.remote.address import mode as mode_of
+    from hermetic.store.remote.cache import Download, RemoteCache, Terms
+
+    address = parse(url, os.environ if flag is not None else {})
+    asked = mode_of(args.cache_mode or table["mode"]) if args.cache_mode or table["mode"] else address.mode
+    if asked is Mode.OFF:
+        return None
+    signer = _signer(table, found.root, asked)
+    terms = Terms(
+        mode=asked or (Mode.READ_WRITE if signer is not None else Mode.READ),
+        policy=policy(found, args, signer),
+        signer=signer,
+        zones=_zones(args, table, address),
+        download=Download(args.download or table["download"]),
+    )
+    if not terms.policy.keys:
+        hint = f'name whose results may be read: [tool.hb.trust] {terms.policy.name} = ["ed25519:…"]'
+        raise CommandLineError(f"the trust policy {terms.policy.name!r} has no keys", hint=hint)
+    return RemoteCache(connect(address), address.identity, disk, terms)
+
+
+def _zones(args: argparse.Namespace, table: Mapping[str, Any], address: Address) -> tuple[str, ...]:
+    from hermetic.store.remote.address import check_zone
+    from hermetic.store.remote.cache import zones
+    from hermetic.store.remote.protocol import MAIN
+
+    write = args.cache_zone or address.options.get("zone") or table["zone"] or MAIN
+    return zones(check_zone(write), [check_zone(one) for one in table["read_zones"]])
+
+
+def _signer(table: Mapping[str, Any], root: Path, mode: Mode | None) -> Signer | None:
+    """The key results are signed with. A person who has none gets one of their own: a result must be signed,
+    and nobody else trusts it until its public half is in [tool.hb.trust]."""
+    from hermetic.store import trust
+
+    file = root / Path(table["signing_key"]).expanduser() if table["signing_key"] else None
+    own = trust.own_key()
+    if mode is not None and not mode.writes and file is not None and not file.exists():
+        file = None  # a reader needs no key
+    found = trust.find_signer(file, own)
+    if found is None and (mode is None or mode.writes):
+        pem, public = trust.generate()
+        try:
+            trust.write_key(own, pem)
+        except OSError:
+            return None
+        say(f"hb: made {own}, your key for signing results; its public half is {public}")
+        found = trust.find_signer(None, own)
+    return found
+
+
+def policy(found: Workspace, args: argparse.Namespace, signer: Signer | None) -> Policy:
+    """--trust-policy, else the one called like a --config, else ``default``. Your own results are
+    trusted by ``default`` only."""
+    from hermetic.store import trust
+
+    known: Mapping[str, Any] = found.options["trust"]
+    chosen = getattr(args, "trust_policy", None)
+    if chosen is not None and chosen not in known and chosen != trust.DEFAULT:
+        hint = did_you_mean(chosen, known) or f"[tool.hb.trust] has {', '.join(known) or 'none'}"
+        raise CommandLineError(f"there is no trust policy {chosen!r}", hint=hint)
+    if chosen is None:
+        chosen = next((name for name in reversed(args.config) if name in known), trust.DEFAULT)
+    texts = known.get(chosen, [])
+    if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
+        where = Location(str(found.root / "pyproject.toml"), 0)
+        raise BuildFileError(f"[tool.hb.trust] {chosen} is a list of public keys", location=where)
+    made = trust.Policy.of(chosen, [trust.PublicKey.parse(str(one)) for one in texts])
+    if chosen == trust.DEFAULT and signer is not None:
+        made = replace(made, keys={**made.keys, signer.public.id: signer.public})
+    return made
+
+
+def cache_table(found: Workspace) -> dict[str, Any]:
+    """[tool.hb.cache], checked, with defaults."""
+    table = found.options["cache"]
+    where = Location(str(found.root / "pyproject.toml"), 0)
+    for name, value in table.items():
+        if name not in CACHE:
+            hint = did_you_mean(name, CACHE) or f"it knows {', '.join(CACHE)}"
+            raise BuildFileError(f"[tool.hb.cache] has no option {name!r}", location=where, hint=hint)
+        wanted = CACHE[name][0]
+        good = type(value) is wanted
+        if not good or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
+            what = "list of strings" if wanted is list else wanted.__name__
+            raise BuildFileError(f"option {name!r} in [tool.hb.cache] is a {what}, not {value!r}", location=where)
+    full = {name: table.get(name, default) for name, (_, default) in CACHE.items()}
+    _one_of("download", full["download"], DOWNLOADS, where)
+    return full
+
+
+def _one_of(name: str, value: str, known: Sequence[str], where: Location) -> None:
+    if value not in known:
+        hint = did_you_mean(value, known) or f"one of {', '.join(known)}"
+        raise BuildFileError(f"option {name!r} in [tool.hb.cache] cannot be {value!r}", location=where, hint=hint)
+
+
+def _wait(cache: RemoteCache, leave: bool) -> None:
+    uploads = cache.uploads
+    if uploads is None or not uploads.waiting:
+        return
+    if leave:
+        say(f"hb: {uploads.waiting} results are not written to the remote cache (--no-wait-uploads)")
+        return
+    while not uploads.wait(PROGRESS):
+        say(f"hb: writing to the remote cache, {uploads.waiting} results to go")
