@@ -16,7 +16,8 @@ whoever runs hb, a layer's tar has the recorded owner.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -221,9 +222,21 @@ def merge(roots: Iterable[Digest], load: Load, save: Save, *, replace_files: boo
     only the upper tree has remove nothing and stay (see ``settled``), because nobody looks there.
     """
     result: Digest | None = None
-    for root in roots:
-        result = root if result is None else _merge(result, root, "", load, save, replace_files)
+    with depth_limit():
+        for root in roots:
+            result = root if result is None else _merge(result, root, "", load, save, replace_files)
     return result if result is not None else save(EMPTY_DIR.encode())
+
+
+@contextmanager
+def depth_limit() -> Iterator[None]:
+    """For work that recurses: no path of Linux could name what lies deeper than Python goes."""
+    try:
+        yield
+    except RecursionError:
+        raise ActionError(
+            "a tree is nested too deep to be worked on", hint="let its rule nest fewer than 900 directories"
+        ) from None
 
 
 def _merge(low: Digest, high: Digest, path: str, load: Load, save: Save, replace_files: bool) -> Digest:

@@ -225,10 +225,13 @@ def _rename_into(temporary: Path, place: Path) -> None:
 
 def _check_version(root: Path) -> None:
     path = root / "version"
-    try:
-        found = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        path.write_text(VERSION, encoding="utf-8")
+    found = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not found:  # renamed into place, so that nobody meets a half-written version
+        handle, name = tempfile.mkstemp(dir=root / "tmp")
+        with os.fdopen(handle, "w") as stream:
+            stream.write(VERSION)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
         return
     if found != VERSION:
         raise StoreError(

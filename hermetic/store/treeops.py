@@ -65,7 +65,8 @@ def select(root: Digest, include: Any, exclude: Any, store: BlobStore) -> Digest
     """The subset of a tree that the globs ask for."""
     inside, outside = Globs.of(include), Globs.of(exclude)
     start = inside.start if inside.patterns else COVERED
-    taken = _select(root, inside, start, outside, outside.start, store)
+    with tree.depth_limit():
+        taken = _select(root, inside, start, outside, outside.start, store)
     return taken or store.put(tree.EMPTY_DIR.encode())
 
 
@@ -245,7 +246,8 @@ def chmeta(params: Mapping[str, Any], inputs: Inputs, bench: Workbench) -> Outpu
         rule = _rule(number, spec)
         globs = Globs.of([spec["glob"]])
         live.append(_Live(globs, rule, globs.start, globs.start is COVERED))
-    return _out(_change(root, live, bench.store, {}))
+    with tree.depth_limit():
+        return _out(_change(root, live, bench.store, {}))
 
 
 def _rule(number: int, spec: Mapping[str, Any]) -> _Rule:

@@ -49,3 +49,16 @@ def test_what_a_killed_command_left_goes_with_the_next(tmp_path: Path) -> None:
     assert len(list((tmp_path / "work").iterdir())) == 1
     with scratch_folder(tmp_path) as folder:
         assert [folder] == list((tmp_path / "work").iterdir())
+
+
+def test_what_killed_writers_left_goes_when_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    incoming = tmp_path / "tmp"
+    (incoming / "half-staged" / "locked").mkdir(parents=True)
+    (incoming / "half-staged" / "locked").chmod(0)
+    (incoming / "half-a-blob").write_text("x")
+    (incoming / "link").symlink_to("/etc")
+    with scratch_folder(tmp_path):
+        assert len(list(incoming.iterdir())) == 3
+    monkeypatch.setattr("hermetic.cli.scratch.STALE", -60)
+    with scratch_folder(tmp_path):
+        assert list(incoming.iterdir()) == []
