@@ -136,27 +136,19 @@ def _shown_again(
 
 def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
     """Remember a build that went well. ``state``: what the history calls its graph."""
-    from hermetic.execution.columns import Columns, sources_of
+    from hermetic.execution.columns import Columns, shown_sources, sources_of
 
     if UNREMEMBERED.intersection(command):
         return
     finished = {name: ended.result.finished[name] for name in sorted(ended.result.finished)}
     front = {**loaded.read_files, **_own_files(found)}
-    shown = {path for name in loaded.graph.requested for path in _plain_sources(loaded, name)}
     sources = {path for done in finished.values() for path in sources_of(done.action)}
+    sources |= {path for name in loaded.graph.requested for path in shown_sources(loaded.graph.targets[name])}
     with suppress(Moved, OSError):
-        front.update((path, _now(found, path)) for path in sorted(shown - front.keys()))
         files = {**front, **{path: _now(found, path) for path in sorted(sources - front.keys())}}
         columns = Columns.of(loaded.graph, finished, list(files))
         witness = Witness.take(found.workspace.root, files, loaded.read_folders, found.states.digest)
         _write(found, command, ended, witness, len(front), columns, state)
-
-
-def _plain_sources(loaded: Loaded, target: str) -> set[str]:
-    """Files that a target shows as they are, without an action in between."""
-    from hermetic.execution.columns import paths_of
-
-    return {path for _, ref in loaded.graph.targets[target].outputs for path in paths_of(ref)}
 
 
 def _now(found: Session, path: str) -> str:

@@ -38,7 +38,8 @@ class _Lines(dict[str, Action]):
 class Columns:
     """``needs``/``uses``: pairs (needed action, its user), (source's number, its user), flat. ``results``:
     per action ``[key, [[output, kind, hash, size, executable], …]]``. ``targets``: the requested ones;
-    ``makers``: pairs (target's number, an action that makes an output of it)."""
+    ``makers``: pairs (target's number, an action that makes an output of it); ``shows``: pairs (source's
+    number, number of a target that shows it as it is)."""
 
     ids: Sequence[str]
     actions: Sequence[bytes]
@@ -47,6 +48,7 @@ class Columns:
     uses: array[int]
     targets: Sequence[bytes]
     makers: array[int]
+    shows: array[int]
 
     @classmethod
     def of(cls, graph: ActionGraph, finished: Mapping[str, Finished], sources: Sequence[str]) -> Columns:
@@ -60,10 +62,12 @@ class Columns:
                 needs.extend((numbers[need], user))
             for path in sources_of(action):
                 uses.extend((files[path], user))
-        makers = array("I")
+        makers, shows = array("I"), array("I")
         for place, name in enumerate(graph.requested):
             for maker in _makers(graph.targets[name]):
                 makers.extend((place, numbers[maker]))
+            for path in shown_sources(graph.targets[name]):
+                shows.extend((files[path], place))
         return cls(
             tuple(finished),
             [_line(action_object(graph.actions[name])) for name in finished],
@@ -72,20 +76,23 @@ class Columns:
             uses,
             [_line(target_object(graph.targets[name])) for name in graph.requested],
             makers,
+            shows,
         )
 
     def part(self, sources: Iterable[int]) -> tuple[ActionGraph, Earlier]:
         """What has to be looked at when these sources changed: the actions that read one of them and all
         that depend on those, with the requested targets they make. Raises Damaged."""
-        readers = _grouped(self.uses)
-        dirty = {user for source in sources for user in readers.get(source, ())}
+        changed = set(sources)
+        dirty = {user for source, user in _pairs(self.uses) if source in changed}
         inside = _closure(dirty, _grouped(self.needs))
         needs: dict[int, set[int]] = {number: set() for number in inside}
         for need, user in _pairs(self.needs):
             if user in needs:
                 needs[user].add(need)
         try:
-            targets = [target_from(json.loads(self.targets[n])) for n, maker in _pairs(self.makers) if maker in inside]
+            shown = {place for place, maker in _pairs(self.makers) if maker in inside}
+            shown |= {place for source, place in _pairs(self.shows) if source in changed}
+            targets = [target_from(json.loads(self.targets[place])) for place in sorted(shown)]
             wanted = {one.id: replace(one, deps=()) for one in targets}
             places = {name: number for number, name in enumerate(self.ids)}
             makers = {places[name] for one in wanted.values() for name in _makers(one)}
@@ -127,6 +134,7 @@ class Columns:
             "uses": self.uses.tobytes(),
             "targets": b"\n".join(self.targets),
             "makers": self.makers.tobytes(),
+            "shows": self.shows.tobytes(),
         }
 
     @classmethod
@@ -134,13 +142,15 @@ class Columns:
         """Raises Damaged."""
         try:
             ids = json.loads(sections.read("ids"))
-            needs, uses, makers = (array("I", sections.read(name)) for name in ("needs", "uses", "makers"))
+            needs, uses, makers, shows = (
+                array("I", sections.read(name)) for name in ("needs", "uses", "makers", "shows")
+            )
         except ValueError as error:
             raise Damaged(repr(error)) from None
         actions, results, targets = (sections.read(name).split(b"\n") for name in ("actions", "results", "targets"))
         if not len(ids) == len(actions) == len(results) or max(needs, default=0) >= len(ids):
             raise Damaged("columns of a graph that differ in length")
-        return cls(ids, actions, results, needs, uses, targets, makers)
+        return cls(ids, actions, results, needs, uses, targets, makers, shows)
 
 
 def sources_of(action: Action) -> set[str]:
@@ -155,6 +165,11 @@ def paths_of(ref: Ref) -> Iterable[str]:
     if isinstance(ref, SourceTree):
         return [f"{ref.base}/{name}".lstrip("/") for name in ref.files]
     return ()
+
+
+def shown_sources(target: TargetNode) -> set[str]:
+    """Files that a target shows as they are, without an action in between."""
+    return {path for _, ref in target.outputs for path in paths_of(ref)}
 
 
 def _makers(target: TargetNode) -> set[str]:
