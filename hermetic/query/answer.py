@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hermetic.analysis.targetfile import SOURCE
 from hermetic.errors import HbError, QueryError
 from hermetic.query.environment import Environment
 from hermetic.query.evaluate import Found, evaluate
@@ -76,6 +77,24 @@ def unconfigured(question: Question, source: Source, tools: bool = True) -> Envi
     """The environment of a query about targets as they are declared."""
     targets = source.targets(question.scope)
     return Environment(replace(targets, tools=tools), question.package, question.universe, question.keep_going)
+
+
+def analysable(question: Question, environment: Environment) -> tuple[frozenset[str], list[str]]:
+    """For a query about configured targets: the labels of files among its patterns, and the patterns that
+    analysis is to be asked for. Raises QueryError that shows the place."""
+    catalogue = environment.catalogue
+    files: set[str] = set()
+    patterns: dict[str, None] = {}
+    try:
+        for word in question.words:
+            nodes = environment.targets(word)
+            if nodes and all(catalogue.kind(node) == SOURCE for node in nodes):
+                files.update(map(catalogue.label, nodes))
+            elif nodes:
+                patterns[word.text] = None
+    except QueryError as error:
+        raise shown(error, question.text) from None
+    return frozenset(files), list(patterns)
 
 
 def lines(answer: Answer, output: str, order: str, question: Question) -> Iterator[str]:

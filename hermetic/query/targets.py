@@ -77,16 +77,13 @@ class Targets:
         if not below:
             self._need_package(path)
             return [path], ()
-        folder = self.block.head["errors"]["folders"].get(path)
-        if folder is not None:
-            raise from_dict(folder)
         loaded = set(self.block.head["scope"]["loaded"])
         inside = [one for one in self.block.packages if one in loaded and lies_below(one, path)]
         errors = [error for one, error in broken.items() if lies_below(one, path)]
         if not inside and not errors:
-            raise BuildFileError(
-                f"there is no package below //{path}", hint=did_you_mean(path, [one for one in loaded if one])
-            )
+            missing = self.block.head["errors"]["folders"].get(path)
+            hint = from_dict(missing).hint if missing else did_you_mean(path, [one for one in loaded if one])
+            raise BuildFileError(f"there is no package below //{path}", hint=hint)
         return inside, errors
 
     @cached_property

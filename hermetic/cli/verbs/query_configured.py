@@ -7,23 +7,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from hermetic.action import Ref
-from hermetic.analysis.targetfile import SOURCE
 from hermetic.cli.session import frontend, session
 from hermetic.cli.workspace import Workspace
-from hermetic.errors import HbError, QueryError
+from hermetic.errors import HbError
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.outcome import Silent
 from hermetic.query.actions import ActionNodes, Actions, Digests
-from hermetic.query.answer import Answer, Question, ask, unconfigured
+from hermetic.query.answer import Answer, Question, analysable, ask, unconfigured
 from hermetic.query.configured import ConfiguredTargets
 from hermetic.query.environment import Environment
-from hermetic.query.lexer import shown
 from hermetic.query.loading import Scope, Source
 
 
 def configured(question: Question, found: Workspace, args: argparse.Namespace, source: Source) -> Answer:
     """Answer a question about configured targets or, with ``--actions``, about their actions."""
-    files, patterns = _files(question, unconfigured(question, source))
+    files, patterns = analysable(question, unconfigured(question, source))
     loaded = frontend(found).graph(patterns, package=found.package, keep_going=question.keep_going)
     packages = dict.fromkeys(one.label[2:].partition(":")[0] for one in loaded.graph.targets.values())
     scope = question.scope
@@ -43,23 +41,6 @@ def configured(question: Question, found: Workspace, args: argparse.Namespace, s
     if not args.actions:
         return answer
     return replace(answer, catalogue=ActionNodes(table, known(args, loaded, table, answer.found.nodes)))
-
-
-def _files(question: Question, environment: Environment) -> tuple[frozenset[str], list[str]]:
-    """Labels of files among the patterns of a query, and the patterns that analysis understands."""
-    catalogue = environment.catalogue
-    files: set[str] = set()
-    patterns: dict[str, None] = {}
-    try:
-        for word in question.words:
-            nodes = environment.targets(word)
-            if nodes and all(catalogue.kind(node) == SOURCE for node in nodes):
-                files.update(map(catalogue.label, nodes))
-            elif nodes:
-                patterns[word.text] = None
-    except QueryError as error:
-        raise shown(error, question.text) from None
-    return frozenset(files), list(patterns)
 
 
 def known(args: argparse.Namespace, loaded: Loaded, table: Actions, actions: Iterable[int]) -> Digests:
