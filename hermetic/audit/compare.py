@@ -75,7 +75,7 @@ def _inputs(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
     same = Counter(map(_identity, old)) & Counter(map(_identity, new))
     before, after = _without(old, Counter(same)), _without(new, Counter(same))
     pairs: list[Change] = []
-    for key in (_place_and_source, _content, _source, _place, _renamed):
+    for key in (_content, _place_and_source, _source, _place, _renamed):
         before, after = _pair(before, after, key, pairs)
     return [*pairs, *(Change("input", None, one) for one in after), *(Change("input", one, None) for one in before)]
 

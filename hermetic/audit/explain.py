@@ -25,8 +25,9 @@ from hermetic.execution.records import State, Step, Trace
 from hermetic.execution.symbolic import SYMBOL
 from hermetic.tree import Load
 
-# The first leaf of a target gives a cause its name, the others its details.
-_ORDER = ("source", "package", "base image", "fetch", "environment", "command", "script", "parameters", "dependency")
+# Of one edit's leaves these are causes each; without them the first is, and the others are its details.
+_NAMED = ("source", "package", "base image", "fetch", "dependency")
+_ORDER = (*_NAMED, "environment", "command", "script", "parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +223,7 @@ class Explainer:
         if origin and all(one.kind == "setting" for one in origin):
             return [self._note(Cause("setting", one.text), [_line(leaf) for leaf in leaves]) for one in origin]
         through = " or ".join(one.path or one.text for one in origin)
-        named = [leaf for leaf in leaves if leaf.kind in ("source", "package", "base image", "fetch")] or leaves[:1]
-        if all(leaf.kind == "dependency" for leaf in leaves):
-            named = list(leaves)
+        named = [leaf for leaf in leaves if leaf.kind in _NAMED] or leaves[:1]
         rest = [_line(leaf) for leaf in leaves if leaf not in named]
         causes = [self._note(Cause(leaf.kind, leaf.text, through), leaf.details) for leaf in named]
         self._note(causes[0], rest)
