@@ -36,4 +36,5 @@ def prepare(
         raise done.error
     outputs = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
     keyed = key_of(action, lambda ref: runner.sources.resolve(ref, outputs), runner.store)
+    keyed.keep(runner.store)
     return action, keyed, runner

@@ -14,7 +14,7 @@ parameters; a fetch has no input root at all, its command is its pin.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hermetic import tree
@@ -43,7 +43,8 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """An action with all digests known."""
+    """An action with all digests known. ``drafts``: directories made for the key that are in no store
+    yet: an action that is a hit, or no command, never needs them."""
 
     key: Digest
     command: bytes
@@ -51,15 +52,31 @@ class Keyed:
     input_root: Digest
     components: tuple[Component, ...]
     trace: hb_pb2.KeyTrace
+    drafts: Mapping[Digest, bytes]
+
+    def keep(self, store: BlobStore) -> None:
+        """Store what running the action needs."""
+        for data in self.drafts.values():
+            store.put(data)
 
 
 def key_of(action: Action, resolve: Resolve, store: BlobStore, version: str = "") -> Keyed:
     """Resolve the inputs, merge them, make the messages. ``version``: of the internal operation or
     fetcher. Raises ActionError when two inputs claim one path."""
-    components = () if action.mode is Mode.FETCH else tuple(_component(one, resolve, store) for one in action.inputs)
+    drafts: dict[Digest, bytes] = {}
+
+    def save(data: bytes) -> Digest:
+        digest = Digest.of(data)
+        drafts[digest] = data
+        return digest
+
+    def load(digest: Digest) -> bytes:
+        return drafts[digest] if digest in drafts else store.read(digest)
+
+    components = () if action.mode is Mode.FETCH else tuple(_component(one, resolve, save) for one in action.inputs)
     roots = [component.root for component in components]
     try:
-        input_root = tree.merge(roots, store.read, store.put)
+        input_root = tree.merge(roots, load, save)
     except ActionError as error:
         raise error.at(action.location, action.label) from None
     command = command_message(action, version)
@@ -72,7 +89,7 @@ def key_of(action: Action, resolve: Resolve, store: BlobStore, version: str = ""
     action_bytes = message.SerializeToString(deterministic=True)
     trace = key_trace(action, components, command, version)
     trace.command = str(command_digest)
-    return Keyed(Digest.of(action_bytes), command_bytes, action_bytes, input_root, components, trace)
+    return Keyed(Digest.of(action_bytes), command_bytes, action_bytes, input_root, components, trace, drafts)
 
 
 def command_message(action: Action, version: str) -> pb.Command:
@@ -110,13 +127,13 @@ def _relative(path: str, cwd: str) -> str:
     return posixpath.relpath(path, cwd)
 
 
-def _component(one: Input, resolve: Resolve, store: BlobStore) -> Component:
+def _component(one: Input, resolve: Resolve, save: tree.Save) -> Component:
     resolved = resolve(one.ref)
     if resolved.kind is Kind.TREE:
         node: Node = Subdir(resolved.digest)
     else:
         node = File(resolved.digest, resolved.executable or one.executable)
-    return Component(one, resolved, tree.graft(one.path, node, store.put))
+    return Component(one, resolved, tree.graft(one.path, node, save))
 
 
 def key_trace(action: Action, components: Sequence[Component], command: pb.Command, version: str) -> hb_pb2.KeyTrace:

@@ -84,6 +84,7 @@ class Runner:
         return Finished(action, Outcome.BUILT, outputs, keyed.key.hash, time.monotonic() - started)
 
     def _command(self, action: Action, keyed: Keyed, work: Path, started: float) -> Finished:
+        keyed.keep(self.store)
         spec = self.spec(action, keyed)
         result = self.sandbox.run(spec, work, self.cancel)
         out, err = self.store.put_file(result.stdout), self.store.put_file(result.stderr)
