@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from hermetic.action import TargetNode
 from hermetic.analysis.codec import made_in
+from hermetic.cli.remote import stays_remote
 from hermetic.cli.session import Session
 from hermetic.errors import HbError
 from hermetic.execution.outcome import BuildResult, Outcome
-from hermetic.execution.publish import publish
+from hermetic.execution.publish import digest_of, publish
 from hermetic.execution.snapshot import Shown
 from hermetic.store.operation import Resolved
 
@@ -29,7 +30,9 @@ class Ended:
     @property
     def good(self) -> bool:
         """Whether everything asked for is there: what a snapshot may remember."""
-        return not (self.result.failures or self.result.interrupted or self.errors) and len(self.rows) == self.requested
+        if self.result.failures or self.result.interrupted or self.errors:
+            return False
+        return len(self.rows) == self.requested and all(row.path for row in self.rows)
 
     @property
     def exit_code(self) -> int:
@@ -55,13 +58,18 @@ class Ended:
 
 
 def show(found: Session, target: TargetNode | Shown, resolved: Resolved) -> Shown:
-    """Publish a target's first output below hb-out/. Raises MissingBlob."""
-    digest, path = publish(target, resolved, found.out, found.store, found.stage, found.derived)
+    """Publish a target's first output below hb-out/, unless it stays remote: then the path is empty.
+    Raises MissingBlob."""
+    if stays_remote(found.store, resolved):
+        digest, path = digest_of(target, resolved, found.store), ""
+    else:
+        digest, place = publish(target, resolved, found.out, found.store, found.stage, found.derived)
+        path = str(place)
     return Shown(
         target.id,
         target.label,
         digest,
-        str(path),
+        path,
         target.layout,
         resolved.kind.value,
         resolved.digest.hash,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hermetic.digest import Digest
     from hermetic.proto import reapi_pb2 as pb
     from hermetic.store.disk import DiskStore
+    from hermetic.store.operation import Resolved
     from hermetic.store.remote.address import Address, Mode
     from hermetic.store.remote.cache import RemoteCache
     from hermetic.store.trust import Policy, Signer
@@ -85,6 +86,12 @@ def tiered(disk: DiskStore, remote: RemoteCache | None) -> DiskStore:
 def results(store: DiskStore) -> Results | None:
     """How results are looked for behind a session's store."""
     return getattr(store, "get_remote", None)
+
+
+def stays_remote(store: DiskStore, resolved: Resolved) -> bool:
+    """Whether --download=minimal leaves a requested output where it is."""
+    left: Callable[[Resolved], bool] | None = getattr(store, "stays_remote", None)
+    return left is not None and left(resolved)
 
 
 def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore) -> RemoteCache | None:

@@ -49,6 +49,15 @@ def publish(
     return f"sha256:{resolved.digest.hash}", place
 
 
+def digest_of(target: Named, resolved: Resolved, store: BlobStore) -> str:
+    """The digest ``publish`` returns, without publishing."""
+    if target.layout in ("image", "index"):
+        from hermetic.oci.layout import manifest_digest
+
+        return manifest_digest(resolved.digest, store.read).oci
+    return f"sha256:{resolved.digest.hash}"
+
+
 def depth(text: str) -> int:
     """How many folders below hb-out/ a target is shown."""
     label = Label.parse(text)

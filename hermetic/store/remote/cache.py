@@ -62,6 +62,7 @@ class RemoteCache:
         self.uploads = self._uploads()
         self._lock = threading.Lock()
         self._asked: dict[Digest, pb.ActionResult | None] = {}
+        self._relied: set[Digest] = set()  # keys whose blobs the remote promised
         self._refused: dict[str, int] = {}
         self.hits = self.misses = 0
 
@@ -91,6 +92,8 @@ class RemoteCache:
         found = self._look(key)
         with self._lock:
             self._asked[key] = found
+            if found is not None:
+                self._relied.add(key)
             self.hits += found is not None
             self.misses += found is None
         return found
@@ -118,7 +121,7 @@ class RemoteCache:
             self.want(found.result)
         return found.result
 
-    def remember(self, result: pb.ActionResult) -> bool:
+    def remember(self, key: Digest, result: pb.ActionResult) -> bool:
         """Promise again what a result in the local store says of its remote outputs. False: it came from
         a writer who is not trusted now, and must not be used."""
         for one in result.execution_metadata.auxiliary_metadata:
@@ -128,13 +131,15 @@ class RemoteCache:
                     return False
                 if where.remote == self._identity and self.terms.mode.reads:
                     self._promises.add(result, where)
+                    with self._lock:
+                        self._relied.add(key)
         return True
 
     def offer(self, key: Digest, result: pb.ActionResult) -> None:
         """Have a result written, in the background."""
         if self.uploads is not None:
             with self._lock:
-                heal = self._asked.get(key) is not None  # the remote had it, and something of it was lost
+                heal = key in self._relied  # it is made again, so something of it was lost
             self.uploads.offer(key, result, heal=heal)
 
     # --- blobs ------------------------------------------------------------------------------------

@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from hermetic import tree
+from hermetic.action import Kind
 from hermetic.digest import Digest
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import DiskStore
+from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
-from hermetic.store.remote.cache import RemoteCache
+from hermetic.store.remote.cache import Download, RemoteCache
 
 
 class TieredStore(DiskStore):
@@ -60,6 +63,18 @@ class TieredStore(DiskStore):
         """About to be read as a whole: bring what is missing together, not one by one."""
         self.remote.want_trees([root])
 
+    def stays_remote(self, resolved: Resolved) -> bool:
+        """Whether a requested output is left where it is: it is not all here, and the download is minimal."""
+        if self.remote.terms.download is not Download.MINIMAL:
+            return False
+        if resolved.kind is Kind.BLOB:
+            return not self.disk.has(resolved.digest)
+        try:
+            nodes = tree.walk(resolved.digest, self.disk.read)
+            return bool(self.disk.missing(node.digest for _, node in nodes if isinstance(node, tree.File)))
+        except MissingBlob:
+            return True
+
     def _have(self, digest: Digest) -> None:
         if not self.disk.has(digest):
             self.remote.fetch(digest)
@@ -68,7 +83,7 @@ class TieredStore(DiskStore):
 
     def get(self, key: Digest) -> pb.ActionResult | None:
         found = self.disk.get(key)
-        return found if found is not None and self.remote.remember(found) else None
+        return found if found is not None and self.remote.remember(key, found) else None
 
     def get_remote(self, key: Digest) -> pb.ActionResult | None:
         found = self.remote.get(key)
