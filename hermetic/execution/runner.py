@@ -56,22 +56,23 @@ class Runner:
 
     def run(self, action: Action, keyed: Keyed) -> Finished:
         started = time.monotonic()
-        work = Path(tempfile.mkdtemp(dir=self.scratch))
         try:
             self.store.put(keyed.command)  # as REAPI has it; hb why compares old command lines
             if action.mode is Mode.INTERNAL:
-                return self._operate(action, keyed, work, started)
-            return self._command(action, keyed, work, started)
+                return self._operate(action, keyed, started)
+            work = Path(tempfile.mkdtemp(dir=self.scratch))
+            try:
+                return self._command(action, keyed, work, started)
+            finally:
+                if not self.keep:
+                    remove_tree(work)
         except HbError as error:
             error.at(action.location, action.label)
             return Finished(action, Outcome.FAILED, key=keyed.key.hash, wall=time.monotonic() - started, error=error)
-        finally:
-            if not self.keep:
-                remove_tree(work)
 
-    def _operate(self, action: Action, keyed: Keyed, work: Path, started: float) -> Finished:
+    def _operate(self, action: Action, keyed: Keyed, started: float) -> Finished:
         inputs = {one.input.path: one.resolved for one in keyed.components}
-        bench = Workbench(self.store, work, self.derived)
+        bench = Workbench(self.store, self.derived)
         if operation(action.argv[0]).whole:
             for one in inputs.values():
                 if one.kind is Kind.TREE:

@@ -40,6 +40,7 @@ class DiskStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._blobs = f"{root}/cas"
         with _explained(root):
             for folder in _FOLDERS:
                 (root / folder).mkdir(parents=True, exist_ok=True)
@@ -50,9 +51,9 @@ class DiskStore:
     def read(self, digest: Digest) -> bytes:
         if digest.size == 0:
             return b""
-        path = self._cas(digest)
         try:
-            data = path.read_bytes()
+            with open(self._name(digest), "rb") as stream:
+                data = stream.read()
         except FileNotFoundError:
             raise MissingBlob(digest) from None
         if len(data) != digest.size or hashlib.sha256(data).hexdigest() != digest.hash:
@@ -69,7 +70,7 @@ class DiskStore:
 
     def has(self, digest: Digest) -> bool:
         try:
-            return os.stat(self._cas(digest)).st_size == digest.size
+            return os.stat(self._name(digest)).st_size == digest.size
         except FileNotFoundError:
             return digest.size == 0
 
@@ -149,8 +150,12 @@ class DiskStore:
     def want_tree(self, root: Digest) -> None:
         """A tree is about to be read as a whole. A store with a remote behind it brings what is missing."""
 
+    def _name(self, digest: Digest) -> str:
+        """A blob's path as text: hits look at tens of thousands of them."""
+        return f"{self._blobs}/{digest.hash[:2]}/{digest.hash}"
+
     def _cas(self, digest: Digest) -> Path:
-        return self.root / "cas" / digest.hash[:2] / digest.hash
+        return Path(self._name(digest))
 
     def _require(self, digest: Digest) -> None:
         if self.has(digest):

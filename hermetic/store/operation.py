@@ -28,11 +28,10 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """What an operation may use: the store, an empty scratch folder on the store's file system,
-    and a place for files that can be made again from the store (compressed layers)."""
+    """What an operation may use: the store, and a place for files that can be made again from it
+    (compressed layers)."""
 
     store: BlobStore
-    scratch: Path
     derived: Path
 
 

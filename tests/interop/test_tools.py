@@ -42,7 +42,7 @@ def make(tmp_path: Path, rootfs: Path):
 
     def build(compression: str) -> Path:
         store = DiskStore(tmp_path / "store")
-        bench = Workbench(store, tmp_path, tmp_path / "derived")
+        bench = Workbench(store, tmp_path / "derived")
         extra = tmp_path / "extra"
         (extra / "opt").mkdir(parents=True, exist_ok=True)
         (extra / "opt" / "hello").write_text("hello\n")

@@ -205,7 +205,7 @@ def test_one_compressed_file(store: Any) -> None:
 
 def test_the_operation(store: Any, tmp_path: Path) -> None:
     blob = store.put(tar(("p/x", b"y", {})).getvalue())
-    bench = Workbench(store, tmp_path, tmp_path)
+    bench = Workbench(store, tmp_path)
     outputs = unpack({"strip_prefix": "p"}, {"/archive": Resolved(Kind.BLOB, blob)}, bench)
     assert store.texts(outputs["out"].digest) == {"x": "y"}
     with pytest.raises(UserError, match="did you mean 'strip_prefix'"):

@@ -23,7 +23,7 @@ TREE = Kind.TREE
 
 @pytest.fixture
 def bench(store: Any, tmp_path: Path) -> Workbench:
-    return Workbench(store, tmp_path, tmp_path)
+    return Workbench(store, tmp_path)
 
 
 def make(store: Any, **texts: str) -> Digest:

@@ -24,7 +24,7 @@ def test_cargo_builds_offline_from_the_folder(store: DiskStore, make_crate: Any,
     """cargo itself, without a network: it resolves, checks the lock's checksums and builds."""
     made = {"tool-1.0.0": make_crate("tool", "1.0.0", deps={"deep": "0.3"}), "deep-0.3.1": make_crate("deep", "0.3.1")}
     inputs = {f"/crates/{name}.crate": Resolved(Kind.BLOB, store.put(data)) for name, data in made.items()}
-    root = vendor_crates({}, inputs, Workbench(store, tmp_path, tmp_path))["out"].digest
+    root = vendor_crates({}, inputs, Workbench(store, tmp_path))["out"].digest
     vendored = DiskStage(store).tree(root)
     app = tmp_path / "app"
     (app / "src").mkdir(parents=True)

@@ -24,7 +24,7 @@ from hermetic.store.stage import DiskStage
 
 def vendor(crates: Mapping[str, bytes], store: DiskStore, tmp_path: Path) -> Digest:
     inputs = {f"/crates/{name}.crate": Resolved(Kind.BLOB, store.put(data)) for name, data in crates.items()}
-    return vendor_crates({}, inputs, Workbench(store, tmp_path, tmp_path))["out"].digest
+    return vendor_crates({}, inputs, Workbench(store, tmp_path))["out"].digest
 
 
 def test_each_crate_has_a_folder_and_its_checksum(store: DiskStore, tmp_path: Path, make_crate: Any) -> None:

@@ -78,7 +78,7 @@ class Unpacker:
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
-        self.bench = Workbench(store, Path("/nowhere"), Path("/nowhere"))
+        self.bench = Workbench(store, Path("/nowhere"))
 
     def deb(self, data: bytes) -> Mapping[str, Resolved]:
         return deb_unpack.deb({}, {"/deb": Resolved(Kind.BLOB, self.store.put(data))}, self.bench)

@@ -375,4 +375,4 @@ def test_deep_trees_are_built_and_walked_and_refused_where_they_cannot_be_used()
 
 
 def bench(store: MemoryStore) -> Workbench:
-    return Workbench(store, Path("/nonexistent"), Path("/nonexistent"))
+    return Workbench(store, Path("/nonexistent"))
