@@ -302,14 +302,17 @@ def walk(root: Digest, load: Load, path: str = "") -> Iterable[tuple[str, File |
             pending.append((f"{path}/{name}" if path else name, directory.entries[name]))
 
 
+@dataclass(slots=True)
+class Draft:
+    """A directory while a tree is built."""
+
+    meta: Meta = PLAIN
+    entries: dict[str, File | Symlink | Draft] = field(default_factory=dict)
+
+
 def build(nodes: Mapping[str, File | Symlink | Meta], save: Save) -> Digest:
     """Make a tree from a flat mapping of relative paths. A ``Meta`` value declares a directory;
     parents that are not declared get default metadata. ``""`` is the root directory."""
-
-    @dataclass(slots=True)
-    class Draft:
-        meta: Meta = PLAIN
-        entries: dict[str, File | Symlink | Draft] = field(default_factory=dict)
 
     top = Draft()
     for path in nodes:
