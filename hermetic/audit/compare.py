@@ -49,13 +49,17 @@ class Change:
 
 def changes(old: Trace, new: Trace) -> list[Change]:
     """What differs, in the order of the new trace; equal traces have no changes."""
-    found = _named(
-        [one for one in old.entries if not one.source and not one.name.startswith("input ")],
-        [one for one in new.entries if not one.source and not one.name.startswith("input ")],
-    )
-    before = [one for one in old.entries if one.source or one.name.startswith("input ")]
-    after = [one for one in new.entries if one.source or one.name.startswith("input ")]
-    return found + _inputs(before, after)
+    was, now = _unequal(old.rows, new.rows)
+    found = _named([one for one in was if not one.source], [one for one in now if not one.source])
+    return found + _inputs([one for one in was if one.source], [one for one in now if one.source])
+
+
+def _unequal(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> tuple[list[Entry], list[Entry]]:
+    """The entries without those that are equal at the same place: mostly few are left."""
+    if len(old) == len(new):
+        pairs = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
+        old, new = [one for one, _ in pairs], [other for _, other in pairs]
+    return list(map(Entry._make, old)), list(map(Entry._make, new))
 
 
 def _named(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
@@ -70,8 +74,8 @@ def _named(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
 
 
 def _inputs(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
-    if old == new:
-        return []
+    if len(old) == len(new) and all(one[::2] == other[::2] for one, other in zip(old, new, strict=True)):
+        return [Change("input", one, other) for one, other in zip(old, new, strict=True)]
     same = Counter(map(_identity, old)) & Counter(map(_identity, new))
     before, after = _without(old, Counter(same)), _without(new, Counter(same))
     pairs: list[Change] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hermetic.audit.compare import place_of
-from hermetic.audit.subject import subject_of
+from hermetic.audit.subject import FETCHES, subject_of
 from hermetic.execution.records import State, Trace
 
 TraceOf: TypeAlias = Callable[[str], Trace | None]
@@ -60,7 +60,9 @@ def _by_group(
 def _in_group(
     new: View, news: list[int], old: View, olds: list[int], pairs: Pairs
 ) -> tuple[Sequence[int], Sequence[int]]:
-    left, gone = _matched(news, olds, lambda one: _token(new, one), lambda one: _token(old, one), pairs)
+    left, gone = news, olds
+    if len(news) > 1 or len(olds) > 1 or new.state.steps[news[0]].mnemonic in FETCHES:
+        left, gone = _matched(news, olds, lambda one: _token(new, one), lambda one: _token(old, one), pairs)
     if any(_named(new, one) for one in left) and any(_named(old, one) for one in gone):
         return left, gone  # a package is never another package
     both = min(len(left), len(gone))
@@ -81,7 +83,7 @@ def _token(view: View, number: int) -> object:
 
 def _named(view: View, number: int) -> bool:
     step = view.state.steps[number]
-    return subject_of(step, view.trace(step.key)) is not None
+    return step.mnemonic in FETCHES and subject_of(step, view.trace(step.key)) is not None
 
 
 def _matched(

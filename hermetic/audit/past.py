@@ -37,6 +37,7 @@ class Past:
         self.heads = list(history.heads() if heads is None else heads)
         self._cache = cache
         self._traces: dict[str, Trace | None] = {}
+        self._raw: dict[str, str] = {}
         self._read: set[str] = set()
 
     def view(self, head: Head) -> View:
@@ -52,7 +53,7 @@ class Past:
     def trace(self, key: str) -> Trace | None:
         """What made a key: from a record when one is open, else from the result, else from the records."""
         if key not in self._traces:
-            self._traces[key] = self._cached(key) or self._recorded(key)
+            self._traces[key] = self._opened(key) or self._cached(key) or self._recorded(key)
         return self._traces[key]
 
     def prepare(self, heads: Iterable[Head], keys: int) -> None:
@@ -68,20 +69,21 @@ class Past:
                 return Trace.of(trace)
         return None
 
+    def _opened(self, key: str) -> Trace | None:
+        return Trace.decode(self._raw[key]) if key in self._raw else None
+
     def _recorded(self, key: str) -> Trace | None:
-        for head in reversed(self.heads):
-            if head.id not in self._read and set(head.outcomes) - {"hit-local", "hit-remote"}:
+        for head in reversed(self.heads) if key else ():
+            if head.id not in self._read and set(head.outcomes) - {"hit-local"}:
                 self._open(head)
-                if self._traces.get(key):
+                if key in self._raw:
                     break
-        return self._traces.get(key)
+        return self._opened(key)
 
     def _open(self, head: Head) -> None:
         self._read.add(head.id)
         with suppress(DamagedRecord):
-            for key, trace in self.history.traces(head).items():
-                if not self._traces.get(key):
-                    self._traces[key] = trace
+            self._raw.update(self.history.traces(head))
 
     # --- earlier results ------------------------------------------------------------------------
 

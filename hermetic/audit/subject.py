@@ -10,6 +10,7 @@ from typing import Any
 from hermetic.execution.records import Step, Trace
 
 KINDS = {"debian": "package", "python": "package", "crate": "package", "oci": "base image", "git": "commit of"}
+FETCHES = frozenset((*KINDS, "http"))  # mnemonics of fetches
 PINS = ("sha256", "commit", "digest")
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.errors import StoreError
-from hermetic.execution.records import Event, Record, State, Trace
+from hermetic.execution.records import Event, Record, State
 
 FORMAT = 1
 ANY = "*"  # settings of no step
@@ -58,14 +58,14 @@ class History:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._states: dict[str, State] = {}
-        self._bodies: dict[str, tuple[Sequence[Event], Mapping[str, Trace]]] = {}
+        self._bodies: dict[str, tuple[Sequence[Event], Mapping[str, str]]] = {}
 
     # --- writing --------------------------------------------------------------------------------
 
     def add(self, head: Head, record: Record) -> Head:
         """Keep a build. Returns the head with the state's name."""
         name = self._keep_state(record.state)
-        traces = {key: list(trace) for key, trace in record.traces.items()}
+        traces = {key: trace.encode() for key, trace in record.traces.items()}
         body = _packed({"events": list(record.events), "traces": traces})
         return self._write(head, name, body)
 
@@ -138,8 +138,8 @@ class History:
     def events(self, head: Head) -> Sequence[Event]:
         return self._body(head)[0]
 
-    def traces(self, head: Head) -> Mapping[str, Trace]:
-        """Key → trace of the steps that were no hits in this build."""
+    def traces(self, head: Head) -> Mapping[str, str]:
+        """Key → encoded trace of the steps that were no local hits in this build."""
         return self._body(head)[1]
 
     def knows(self, head: Head, hashes: Sequence[int]) -> bool:
@@ -156,11 +156,10 @@ class History:
             return not set(hashes).isdisjoint(index)
         return any(_holds(index, one) for one in hashes)
 
-    def _body(self, head: Head) -> tuple[Sequence[Event], Mapping[str, Trace]]:
+    def _body(self, head: Head) -> tuple[Sequence[Event], Mapping[str, str]]:
         if head.id not in self._bodies:
             data = _unpacked(self._read(self.folder / f"{head.id}.build")[1], head.id)
-            traces = {key: Trace.decode(trace) for key, trace in data["traces"].items()}
-            self._bodies[head.id] = tuple(map(Event._make, data["events"])), traces
+            self._bodies[head.id] = tuple(map(Event._make, data["events"])), data["traces"]
         return self._bodies[head.id]
 
     def _read(self, place: Path) -> tuple[dict[str, Any], bytes]:

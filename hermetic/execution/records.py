@@ -7,6 +7,7 @@ JSON forms are lists, because a build may have ten thousand steps.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,16 +53,23 @@ class Trace(NamedTuple):
 
     command: str
     subject: str
-    entries: Sequence[Entry]
+    rows: Sequence[Sequence[str]]  # the fields of entries; most are never looked at one by one
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return tuple(map(Entry._make, self.rows))
 
     @staticmethod
     def of(message: hb_pb2.KeyTrace) -> Trace:
-        entries = tuple(Entry(one.name, one.digest, one.source) for one in message.entries)
-        return Trace(message.command, message.subject, entries)
+        rows = [[one.name, one.digest, one.source] for one in message.entries]
+        return Trace(message.command, message.subject, rows)
+
+    def encode(self) -> str:
+        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
 
     @staticmethod
-    def decode(data: Sequence[Any]) -> Trace:
-        return Trace(data[0], data[1], tuple(map(Entry._make, data[2])))
+    def decode(text: str) -> Trace:
+        return Trace._make(json.loads(text))
 
 
 class Event(NamedTuple):
