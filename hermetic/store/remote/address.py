@@ -76,7 +76,7 @@ def parse(url: str, environ: Mapping[str, str] = os.environ) -> Address:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise CommandLineError(f"the remote cache {url!r} is not a URL: {error}") from None
+        raise CommandLineError(f"the remote cache is not a URL: {error}") from None
     if parts.scheme not in SCHEMES or not parts.hostname:
         hint = "write s3://bucket/prefix, http(s)://host:port/path or grpc(s)://host:port/instance"
         raise CommandLineError(f"the remote cache {_shown(parts)!r} is not of a kind hb knows", hint=hint)
