@@ -29,6 +29,8 @@ MAGIC = b"hbtargets 1\n\0\0\0\0"
 SOURCE = "source file"  # the kind of a file; rules' kinds end in " rule"
 TOOL, CONDITIONAL = 1, 2  # flags of an edge: built for the machine that runs actions; in a select or a transition
 
+MAX_DEPTH = 50  # of lists, dicts and selects in one another
+
 _SECTIONS = (
     ("head", ""), ("info", ""), ("packages", ""), ("labels", ""), ("texts", ""),
     ("starts", "i"), ("kinds", "H"), ("lines", "i"), ("offsets", "i"), ("deps", "i"), ("attributes", "H"),
@@ -164,7 +166,7 @@ def check(block: Block) -> None:
         _check(block)
     except Damaged:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, StopIteration) as error:
         raise Damaged(f"not a target graph: {error!r}"[:300]) from None
 
 
@@ -191,26 +193,63 @@ def _check(block: Block) -> None:
         inside = block.labels[start:end]
         _need(all(label.startswith(prefix) for label in inside), f"a label is not of its package //{package}")
         _need(_rising(inside, strict=True), f"the labels of //{package} are not in order")
-    packages = set(block.packages)
-    for package, about in block.info.items():
-        _need(package in packages, f"there is no package {package!r}")
-        _need(all(isinstance(text, str) for key in ("visibility", "loads") for text in about[key]), "not texts")
+    _check_info(block)
+    for node in range(nodes):
+        for value in block.written(node).values():
+            _check_value(value, MAX_DEPTH)
 
 
 def _check_head(head: Mapping[str, Any], nodes: int) -> None:
     _need(all(isinstance(name, str) for name in (*head["rules"], *head["names"])), "a name is not text")
     _need(next(iter(head["rules"])) == SOURCE, "the first kind is not that of files")
     for rule in head["rules"].values():
-        _need(type(rule["test"]) is bool and isinstance(rule["attributes"], dict), "a rule is not described")
-    for node, error in head["errors"]["targets"]:
-        _need(type(node) is int and 0 <= node < nodes and isinstance(error, dict), "an error is of no target")
-    for error in (*head["errors"]["packages"].values(), *head["errors"]["folders"].values()):
-        _need(isinstance(error, dict), "an error is no error")
+        _need(type(rule["test"]) is bool, "a rule is not described")
+        for is_label, is_file, default in rule["attributes"].values():
+            _need(type(is_label) is bool and type(is_file) is bool, "an attribute is not described")
+            _check_value(default, MAX_DEPTH)
+    errors = [error for _, error in head["errors"]["targets"]]
+    _need(all(type(node) is int and 0 <= node < nodes for node, _ in head["errors"]["targets"]), "no such target")
+    for error in (*errors, *head["errors"]["packages"].values(), *head["errors"]["folders"].values()):
+        _check_error(error)
     for text in (*head["scope"]["loaded"], *head["scope"]["folders"]):
         _need(isinstance(text, str), "a package is not text")
     for one in head["settings"]:
         name, default, values = one
-        _need(isinstance(name, str) and isinstance(default, str | bool | int) and isinstance(values, list), "a setting")
+        _need(isinstance(name, str) and isinstance(default, str | bool | int), "a setting is not one")
+        _need(all(isinstance(value, str) for value in values), "a setting is not one")
+
+
+def _check_info(block: Block) -> None:
+    packages = set(block.packages)
+    loads: set[str] = set()
+    for package, about in block.info.items():
+        _need(package in packages, f"there is no package {package!r}")
+        _need(all(isinstance(text, str) for text in about["visibility"]), "a visibility is not text")
+        loads.update(about["loads"])
+    _need(not loads or loads.issubset(block.labels), "a file that is imported is no node")
+
+
+def _check_error(error: Any) -> None:
+    texts = [error["kind"], error["message"], error["path"], error["label"], error["hint"]]
+    _need(all(text is None or isinstance(text, str) for text in texts), "an error is no error")
+    _need(type(error["line"]) is int, "an error is no error")
+
+
+def _check_value(value: Any, depth: int) -> None:
+    """An attribute's value in its packed form, see ``hermetic.analysis.targets.packed``."""
+    _need(depth > 0, "a value is nested too deeply")
+    if isinstance(value, list):
+        for one in value:
+            _check_value(one, depth - 1)
+    elif isinstance(value, dict):
+        kind = next(iter(value))
+        _need(set(value) in ({"dict"}, {"add"}, {"select", "line"}), "a value is of no kind")
+        _need(type(value.get("line", 0)) is int and isinstance(value[kind], list), "a value is of no kind")
+        for one in value[kind]:
+            _need(kind == "add" or (len(one) == 2 and isinstance(one[0], str)), "a key is not text")
+            _check_value(one if kind == "add" else one[1], depth - 1)
+    else:
+        _need(value is None or isinstance(value, str | bool | int), "a value is of no kind")
 
 
 def _check_ranges(bounds: Sequence[int], count: int, total: int, what: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from hermetic.analysis.attributes import edges
 from hermetic.analysis.files import PackageFiles
 from hermetic.analysis.rule import Edge, Rule
-from hermetic.analysis.targetfile import CONDITIONAL, SOURCE, TOOL, encode
+from hermetic.analysis.targetfile import CONDITIONAL, MAX_DEPTH, SOURCE, TOOL, encode
 from hermetic.errors import BuildFileError, HbError, did_you_mean
 from hermetic.label import Label
 from hermetic.loading.declare import Declaration, rule_name
@@ -301,22 +301,23 @@ def _settings(loader: Loader) -> list[Any]:
 
 def written(attrs: Mapping[str, Any]) -> bytes:
     """Attributes as JSON, see ``packed``."""
-    try:
-        return json.dumps({name: packed(value) for name, value in attrs.items()}, separators=(",", ":")).encode()
-    except (RecursionError, ValueError):
-        return b""
+    return json.dumps({name: packed(value) for name, value in attrs.items()}, separators=(",", ":")).encode()
 
 
-def packed(value: Any) -> Any:
-    """A value in JSON's types: dicts as {"dict": pairs}, selects as {"select": pairs}, sums as {"add": parts}."""
+def packed(value: Any, depth: int = MAX_DEPTH - 1) -> Any:
+    """A value in JSON's types: dicts as {"dict": pairs}, selects as {"select": pairs}, sums as {"add": parts}.
+    What is nested too deeply to be read by anybody is left out."""
     if value is None or isinstance(value, str | bool | int):
         return value
+    if depth == 0:
+        return "…"
     if isinstance(value, list | tuple):
-        return [packed(item) for item in value]
+        return [packed(item, depth - 1) for item in value]
     if isinstance(value, dict):
-        return {"dict": [[str(key), packed(item)] for key, item in value.items()]}
+        return {"dict": [[str(key), packed(item, depth - 1)] for key, item in value.items()]}
     if isinstance(value, Select):
-        return {"select": [[key, packed(item)] for key, item in value.branches.items()], "line": value.location.line}
+        pairs = [[key, packed(item, depth - 1)] for key, item in value.branches.items()]
+        return {"select": pairs, "line": value.location.line}
     if isinstance(value, SelectList):
-        return {"add": [packed(part) for part in value.parts]}
+        return {"add": [packed(part, depth - 1) for part in value.parts]}
     return str(value)[:200]

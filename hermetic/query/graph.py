@@ -142,8 +142,30 @@ class Digraph:
 
     def components(self, nodes: Collection[int]) -> list[list[int]]:
         """The strongly connected components of the graph restricted to ``nodes``, each after all that it
-        leads to (Tarjan's algorithm with a stack of its own)."""
+        leads to."""
         inside = nodes if isinstance(nodes, AbstractSet) else set(nodes)
+        order = self._dependents_first(inside)
+        return self._components(inside) if len(order) < len(inside) else [[node] for node in reversed(order)]
+
+    def _dependents_first(self, inside: Nodes) -> list[int]:
+        """The nodes in an order where every edge leads forwards, as far as there is one (Kahn's algorithm):
+        all of them if there is no circle."""
+        users = dict.fromkeys(inside, 0)
+        for node in inside:
+            for target in self.successors(node):
+                if target in users:
+                    users[target] += 1
+        order = [node for node in sorted(inside) if not users[node]]
+        for node in order:
+            for target in self.successors(node):
+                if target in users:
+                    users[target] -= 1
+                    if not users[target]:
+                        order.append(target)
+        return order
+
+    def _components(self, inside: Nodes) -> list[list[int]]:
+        """``components`` by Tarjan's algorithm, with a stack of its own."""
         order: dict[int, int] = {}
         low: dict[int, int] = {}
         waiting: list[int] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     found = find(Path.cwd(), args.config, args.set)
     question = Question.of(expression_of(args.expression), found.package, args.universe, args.keep_going)
     if args.configured or args.actions:
-        from hermetic.cli.verbs.query_configured import configured
+        from hermetic.cli.configured import configured
 
         answer = configured(question, found, args, source(found, args))
     else:
@@ -81,13 +82,8 @@ def source(found: Workspace, args: argparse.Namespace) -> Source:
 
 def _write(rows: Iterable[str]) -> None:
     """Print lines in batches: one write for thousands of labels."""
-    batch: list[str] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH:
-            sys.stdout.write("\n".join(batch) + "\n")
-            batch.clear()
-    if batch:
+    waiting = iter(rows)
+    while batch := list(islice(waiting, BATCH)):
         sys.stdout.write("\n".join(batch) + "\n")
 
 

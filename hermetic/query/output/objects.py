@@ -9,7 +9,7 @@ from hermetic.query.catalogue import Catalogue
 
 
 def rows(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
-    return (json.dumps(catalogue.describe(node), ensure_ascii=False) for node in nodes)
+    return (json.dumps(catalogue.describe(node)) for node in nodes)
 
 
 def array(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
