@@ -74,7 +74,8 @@ def _named(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
 
 
 def _inputs(old: Sequence[Entry], new: Sequence[Entry]) -> list[Change]:
-    if len(old) == len(new) and all(one[::2] == other[::2] for one, other in zip(old, new, strict=True)):
+    paired = len(old) == len(new) and all(one[::2] == other[::2] for one, other in zip(old, new, strict=True))
+    if paired and {one.digest for one in old}.isdisjoint(one.digest for one in new):  # nothing moved
         return [Change("input", one, other) for one, other in zip(old, new, strict=True)]
     same = Counter(map(_identity, old)) & Counter(map(_identity, new))
     before, after = _without(old, Counter(same)), _without(new, Counter(same))
