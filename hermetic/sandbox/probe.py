@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hermetic.bubblewrap import find_bwrap
 from hermetic.errors import SandboxUnavailable
-from hermetic.sandbox.bwrap import find_bwrap
 
 
 @dataclass(frozen=True, slots=True)

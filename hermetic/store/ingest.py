@@ -36,13 +36,20 @@ class _Open:
 def ingest_tree(path: Path, store: BlobStore, *, take: bool = False) -> Digest:
     """The digest of the tree below ``path``. ``take``: files may be moved into the store; only for
     folders no process can write any more."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    stack = [_enter("", fd)]
+    return ingest_open(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), store, take=take)
+
+
+def ingest_open(fd: int, store: BlobStore, *, take: bool = False, special: int = SPECIAL, depth: int = 0) -> Digest:
+    """The same for a directory already open; ``fd`` is closed. ``special``: which of the setuid, setgid and sticky
+    bits are kept. ``depth``: how deep the tree may be, 0 for any depth."""
+    stack = [_enter("", fd, special)]
     try:
         while True:
             top = stack[-1]
             if top.todo:
-                _visit(stack, top, top.todo.pop(), store, take)
+                _visit(stack, top, top.todo.pop(), store, take, special)
+                if depth and len(stack) > depth:
+                    raise ActionError(f"more than {depth} directories deep: {_path(stack)[:200]}")
                 continue
             digest = store.put(Directory(top.entries, top.meta).encode())
             os.close(top.fd)
@@ -63,9 +70,9 @@ def ingest_file(path: Path, store: BlobStore, *, take: bool = False) -> File:
     return file_node(found.st_mode, store.put_file(path, take=take))
 
 
-def file_node(mode: int, digest: Digest) -> File:
+def file_node(mode: int, digest: Digest, keep: int = SPECIAL) -> File:
     executable = bool(mode & 0o100)
-    special = mode & SPECIAL
+    special = mode & keep
     return File(digest, executable, Meta(mode=special | (0o755 if executable else 0o644)) if special else PLAIN)
 
 
@@ -90,30 +97,33 @@ def checked_name(name: bytes, where: str) -> str:
         ) from None
 
 
-def _enter(name: str, fd: int) -> _Open:
+def _path(stack: list[_Open]) -> str:
+    return "/".join(entry.name for entry in stack[1:])
 
-    special = stat.S_IMODE(os.fstat(fd).st_mode) & SPECIAL
+
+def _enter(name: str, fd: int, keep: int) -> _Open:
+    special = os.fstat(fd).st_mode & keep
     meta = Meta(mode=special | 0o755) if special else PLAIN
     names = [checked_name(os.fsencode(entry), name or ".") for entry in os.listdir(fd)]
     return _Open(name, fd, meta, names)
 
 
-def _visit(stack: list[_Open], top: _Open, name: str, store: BlobStore, take: bool) -> None:
+def _visit(stack: list[_Open], top: _Open, name: str, store: BlobStore, take: bool, keep: int) -> None:
     found = os.stat(name, dir_fd=top.fd, follow_symlinks=False)
     if stat.S_ISDIR(found.st_mode):
         if found.st_mode & 0o700 != 0o700:  # writable too: taking a file away changes its directory
             os.chmod(name, stat.S_IMODE(found.st_mode) | 0o700, dir_fd=top.fd)
-        stack.append(_enter(name, os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top.fd)))
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top.fd)
+        stack.append(_enter(name, inner, keep))
     elif stat.S_ISLNK(found.st_mode):
         target = os.readlink(name, dir_fd=top.fd)
         top.entries[name] = Symlink(checked_name(os.fsencode(target), name))
     elif stat.S_ISREG(found.st_mode):
         digest = store_file(name, top.fd, found, store, take)
-        top.entries[name] = file_node(found.st_mode, digest)
+        top.entries[name] = file_node(found.st_mode, digest, keep)
     else:
-        where = "/".join(entry.name for entry in stack[1:])
         raise ActionError(
-            f"{where}/{name} is {kind_name(found.st_mode)}; an output may hold files, directories and links only"
+            f"{_path(stack)}/{name} is {kind_name(found.st_mode)}; a tree holds files, directories and links only"
         )
 
 

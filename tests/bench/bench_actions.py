@@ -18,11 +18,11 @@ from pathlib import Path
 from common import row, timed
 
 from hermetic.action import Action, Input, Kind, Made, Mode, Output
+from hermetic.bubblewrap import find_bwrap
 from hermetic.errors import Location
 from hermetic.execution.keys import key_of
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
-from hermetic.sandbox.bwrap import find_bwrap
 from hermetic.sandbox.namespace import NamespaceSandbox
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates

