@@ -25,7 +25,9 @@ def build(found: Session, load: Callable[[], Loaded], command: Sequence[str], st
     """Build what ``load`` gives, from the last build's snapshot where that is enough. ``stdout``: where
     the lines of results go."""
     reporter = TerminalReporter()
-    ended = warm.rebuild(found, command, reporter) or _cold(found, load(), command, reporter, stdout)
+    past = warm.recall(found, command)
+    ended = warm.rebuild(found, command, reporter, past) if past else None
+    ended = ended or _loaded(found, load(), command, reporter, past, stdout)
     for done in ended.result.failures:
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)
@@ -39,10 +41,16 @@ def build(found: Session, load: Callable[[], Loaded], command: Sequence[str], st
     return ended
 
 
-def _cold(
-    found: Session, loaded: Loaded, command: Sequence[str], reporter: TerminalReporter, stdout: TextIO | None
+def _loaded(
+    found: Session,
+    loaded: Loaded,
+    command: Sequence[str],
+    reporter: TerminalReporter,
+    past: warm.Past | None,
+    stdout: TextIO | None,
 ) -> Ended:
-    result = found.execute(loaded.graph, reporter)
+    earlier = warm.still_true(found, past, loaded.graph) if past else None
+    result = found.execute(loaded.graph, reporter, earlier=earlier)
     if found.args.dry_run:
         from hermetic.cli.planning import say_plan
 

@@ -2,15 +2,17 @@
 
 Three ways, the quickest that applies: nothing changed (``answer``, before anything else is imported);
 only contents of source files changed, and the actions that see them run on the remembered graph
-(``rebuild``); else the BUILD files are loaded. Whatever is doubtful takes the last way.
+(``rebuild``); else the BUILD files are loaded, and actions that are what they were, with inputs that
+are what they were, are not looked at again (``still_true``). Whatever is doubtful is done anew.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +22,11 @@ from hermetic.store.sections import Damaged, Sections
 from hermetic.store.witness import Moved, Witness
 
 if TYPE_CHECKING:
+    from hermetic.action import ActionGraph
     from hermetic.cli.ended import Ended
     from hermetic.cli.session import Session
     from hermetic.execution.columns import Columns
+    from hermetic.execution.executor import Earlier
     from hermetic.execution.frontend import Loaded
     from hermetic.execution.outcome import Reporter
     from hermetic.execution.snapshot import Shown
@@ -53,39 +57,67 @@ def answer(command: Sequence[str]) -> int | None:
     return report(snapshot, command, started)
 
 
-def rebuild(found: Session, command: Sequence[str], reporter: Reporter) -> Ended | None:
-    """Build what changed since the snapshot, or None when that cannot be said without loading."""
+@dataclass(frozen=True)
+class Past:
+    """The last build of a command line, and the files and folders that have changed since."""
+
+    snapshot: Snapshot
+    columns: Columns
+    changed: frozenset[str]
+
+    @property
+    def sources(self) -> list[int]:
+        """Numbers of the changed files."""
+        return [number for number, path in enumerate(self.snapshot.witness.files) if path in self.changed]
+
+    @property
+    def sources_only(self) -> bool:
+        """Whether nothing changed that decides what the actions are."""
+        numbers = self.sources
+        return len(numbers) == len(self.changed) and min(numbers, default=self.snapshot.front) >= self.snapshot.front
+
+
+def recall(found: Session, command: Sequence[str]) -> Past | None:
+    """What is remembered of the last build of this command line."""
     from hermetic.execution.columns import Columns
-    from hermetic.store.protocols import MissingBlob
 
     if UNREMEMBERED.intersection(command):
         return None
     try:
         with Sections(_place(found, command), magic()) as sections:
             snapshot, columns = Snapshot.read(sections), Columns.read(sections)
-        changed = set(snapshot.witness.changed(found.states.digest))
-        numbers = [number for number, path in enumerate(snapshot.witness.files) if path in changed]
-        if len(numbers) < len(changed) or min(numbers, default=snapshot.front) < snapshot.front:
-            return None
-        return _rebuilt(found, command, reporter, snapshot, columns, numbers)
+        return Past(snapshot, columns, frozenset(snapshot.witness.changed(found.states.digest)))
+    except (Damaged, OSError):
+        return None
+
+
+def rebuild(found: Session, command: Sequence[str], reporter: Reporter, past: Past) -> Ended | None:
+    """Build what changed, or None when that cannot be said without loading."""
+    from hermetic.store.protocols import MissingBlob
+
+    try:
+        return _rebuilt(found, command, reporter, past) if past.sources_only else None
     except (Damaged, OSError, MissingBlob):
         return None
 
 
-def _rebuilt(
-    found: Session,
-    command: Sequence[str],
-    reporter: Reporter,
-    snapshot: Snapshot,
-    columns: Columns,
-    changed: Iterable[int],
-) -> Ended | None:
+def still_true(found: Session, past: Past, graph: ActionGraph) -> Earlier | None:
+    """What the past says of a graph that was loaded anew; nothing when hb itself has changed."""
+    if past.changed & _own_files(found).keys():
+        return None
+    with suppress(Damaged):
+        return past.columns.compared(graph, past.sources)
+    return None
+
+
+def _rebuilt(found: Session, command: Sequence[str], reporter: Reporter, past: Past) -> Ended | None:
     from hermetic.cli.ended import Ended, outcome_of
     from hermetic.cli.remember import remember_part
     from hermetic.execution.outcome import GOOD
     from hermetic.store.protocols import MissingBlob
 
-    graph, earlier = columns.part(changed)
+    snapshot, columns = past.snapshot, past.columns
+    graph, earlier = columns.part(past.sources)
     result = found.execute(graph, reporter, earlier=earlier)
     if any(isinstance(one.error, MissingBlob) for one in result.failures):
         return None

@@ -109,6 +109,28 @@ class Columns:
             raise Damaged(repr(error)) from None
         return ActionGraph(_Lines(places, self.actions), wanted, tuple(wanted)), earlier
 
+    def compared(self, graph: ActionGraph, sources: Iterable[int]) -> Earlier:
+        """What is still true of these columns for a graph that was loaded anew, when the contents of
+        ``sources`` changed. Raises Damaged."""
+        changed = set(sources)
+        dirty = {user for source, user in _pairs(self.uses) if source in changed}
+        before, results, keys = {}, {}, {}
+        try:
+            for number, name in enumerate(self.ids):
+                action = graph.actions.get(name)
+                if action is None:
+                    continue
+                before[name] = self._made(number)
+                if number not in dirty and self.actions[number] == _line(action_object(action)):
+                    results[name], keys[name] = before[name], json.loads(self.results[number])[0]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise Damaged(repr(error)) from None
+        needs = {
+            name: frozenset(made.action for one in graph.actions[name].inputs if (made := made_in(one.ref)) is not None)
+            for name in results
+        }
+        return Earlier(before=before, results=results, needs=needs, keys=keys)
+
     def updated(self, finished: Mapping[str, Finished]) -> Columns:
         """The columns after a part was built again."""
         results = [

@@ -42,22 +42,27 @@ BATCH = 64  # requests of one operation that a fetcher gets at once
 
 @dataclass(frozen=True)
 class Options:
+    """``lookers``: actions beyond ``jobs`` that may be looked for in a remote cache at the same time."""
+
     jobs: int
     keep_going: bool = False
     dry_run: bool = False
+    lookers: int = 0
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier build of a larger graph knows of the part to be built: outputs of actions outside
-    it (``known``, by action and output), results of the actions in it (``before``) and of those that see
-    no changed source (``results``; if no input moved, they need not even be looked at), and what every
-    action in it ``needs``. ``unchanged``: how many actions are outside."""
+    """What an earlier build knows of the graph to be built, or of a larger one it is part of: outputs of
+    actions outside it (``known``, by action and output), results of the actions in it (``before``) and of
+    those that are what they were and see no changed source (``results``; if no input moved, they need not
+    be looked at), what such an action ``needs``, and its key (``keys``; where there is none, a passed
+    action is counted and not reported). ``unchanged``: how many actions are outside."""
 
     known: Mapping[tuple[str, str], Resolved] = field(default_factory=dict)
     before: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
     results: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
     needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
     unchanged: int = 0
 
 
@@ -101,6 +106,8 @@ class Executor:
         self._events: queue.Queue[list[Finished]] = queue.Queue()
         self._flight: dict[Digest, Future[Finished]] = {}
         self._lock = threading.Lock()
+        self._slots = threading.Semaphore(options.jobs)
+        self._width = options.jobs + options.lookers
 
     def run(self, build_id: str, again: Iterable[str] = ()) -> BuildResult:
         """Build every output of the requested targets. ``again``: actions whose stored results are
@@ -110,7 +117,7 @@ class Executor:
         state.again.update(again)
         self.reporter.planned(len(state.waiting))
         interrupted = False
-        with ThreadPoolExecutor(self.options.jobs) as pool, ThreadPoolExecutor(1) as fetchers:
+        with ThreadPoolExecutor(self._width) as pool, ThreadPoolExecutor(1) as fetchers:
             try:
                 self._loop(state, pool, fetchers)
             except KeyboardInterrupt:
@@ -156,7 +163,8 @@ class Executor:
         return {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))}
 
     def _enqueue(self, state: _State, action_id: str) -> None:
-        if action_id in self.earlier.results and state.moved.isdisjoint(self.earlier.needs[action_id]):
+        known = action_id in self.earlier.results and action_id not in state.again
+        if known and state.moved.isdisjoint(self.earlier.needs[action_id]):
             state.same.append(action_id)
             return
         is_fetch = self.graph.actions[action_id].mode is Mode.FETCH
@@ -174,7 +182,7 @@ class Executor:
                 self._settle(state, done)
 
     def _start(self, state: _State, pool: ThreadPoolExecutor, fetchers: ThreadPoolExecutor) -> None:
-        while state.ready and state.running < self.options.jobs:
+        while state.ready and state.running < self._width:
             action = self.graph.actions[state.ready.pop()]
             state.running += 1
             pool.submit(self._guarded, [action], self._one, action, state)
@@ -219,8 +227,14 @@ class Executor:
 
     def _pass(self, state: _State, action_id: str) -> None:
         """Nothing the action sees has changed since the earlier build, so its result is what it was."""
-        state.passed.add(action_id)
-        self._hand_on(state, action_id, self.earlier.results[action_id])
+        outputs = self.earlier.results[action_id]
+        if action_id in self.earlier.keys:
+            action, key = self.graph.actions[action_id], self.earlier.keys[action_id]
+            state.finished[action_id] = done = Finished(action, Outcome.HIT_LOCAL, outputs, key)
+            self.reporter.finished(done)
+        else:
+            state.passed.add(action_id)
+        self._hand_on(state, action_id, outputs)
 
     def _hand_on(self, state: _State, action_id: str, outputs: Mapping[str, Resolved]) -> None:
         for name, resolved in outputs.items():
@@ -317,10 +331,9 @@ class Executor:
                 future = self._flight[keyed.key] = Future()
         if twin is not None:
             return [_as_twin(action, twin.result())]
-        self.reporter.started(action)
         done: Finished | None = None
         try:
-            done = replace(self.runner.run(action, keyed), trace=keyed.trace)
+            done = self._run(action, keyed, state)
             future.set_result(done)
         except BaseException as error:
             future.set_exception(error)
@@ -331,6 +344,14 @@ class Executor:
                 with self._lock:
                     self._flight.pop(keyed.key, None)
         return [done]
+
+    def _run(self, action: Action, keyed: Keyed, state: _State) -> Finished:
+        """Run an action when one of ``jobs`` slots is free, unless the build is stopping by then."""
+        with self._slots:
+            if state.stopping:
+                return Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)
+            self.reporter.started(action)
+            return replace(self.runner.run(action, keyed), trace=keyed.trace)
 
     def _key(self, action: Action, made: Mapping[tuple[str, str], Resolved]) -> Keyed:
         def resolve(ref: Ref) -> Resolved:
@@ -366,9 +387,9 @@ class Executor:
         """Pins that are in the store are hits; the rest goes to the fetcher together."""
         done: dict[str, Finished] = {}
         left: list[tuple[Action, Keyed]] = []
-        for action in actions:
-            keyed = self._key(action, {})
-            hit = self._here(action, keyed) or self._pinned(action, keyed) or self._remote(action, keyed)
+        with ThreadPoolExecutor(self._width) as pool:
+            found = list(pool.map(self._fetched_before, actions))
+        for action, (keyed, hit) in zip(actions, found, strict=True):
             if hit is not None:
                 done[action.id] = hit
             elif self.options.dry_run:
@@ -379,6 +400,10 @@ class Executor:
         if left:
             done.update(self._fetched(left))
         return [done[action.id] for action in actions]
+
+    def _fetched_before(self, action: Action) -> tuple[Keyed, Finished | None]:
+        keyed = self._key(action, {})
+        return keyed, self._here(action, keyed) or self._pinned(action, keyed) or self._remote(action, keyed)
 
     def _pinned(self, action: Action, keyed: Keyed) -> Finished | None:
         pin = json.loads(action.argv[1]).get("sha256")

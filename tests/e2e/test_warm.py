@@ -40,12 +40,13 @@ class Hb:
     capsys: pytest.CaptureFixture[str]
     loads: int = 0
     runs: int = 0
+    keys: int = 0
     rows: list[dict] = field(default_factory=list)
     summary: dict = field(default_factory=dict)
     code: int = 0
 
     def build(self, *words: str) -> Hb:
-        self.loads = self.runs = 0
+        self.loads = self.runs = self.keys = 0
         self.capsys.readouterr()
         self.code = cli.main(["build", *words, "--json"])
         lines = [json.loads(line) for line in self.capsys.readouterr().out.splitlines()]
@@ -58,7 +59,8 @@ class Hb:
 
     @property
     def built(self) -> int:
-        return self.summary.get("outcomes", {}).get("built", 0)
+        outcomes = self.summary.get("outcomes", {})
+        return outcomes.get("built", 0) + outcomes.get("evicted", 0)
 
     def shown(self) -> dict[str, str]:
         return {row["label"]: row["digest"] for row in self.rows}
@@ -79,7 +81,7 @@ def hb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setenv("HB_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(root)
     found = Hb(root, capsys)
-    graph, run = Frontend.graph, Executor.run
+    graph, run, key = Frontend.graph, Executor.run, Executor._key
 
     def loading(*args, **kwargs):
         found.loads += 1
@@ -89,6 +91,11 @@ def hb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         found.runs += 1
         return run(*args, **kwargs)
 
+    def looking(*args, **kwargs):
+        found.keys += 1
+        return key(*args, **kwargs)
+
+    monkeypatch.setattr(Executor, "_key", looking)
     monkeypatch.setattr(Frontend, "graph", loading)
     monkeypatch.setattr(Executor, "run", running)
     return found
@@ -130,7 +137,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str, int]] = {
         0,
     ),
     "hb's own state removed": (lambda root: shutil.rmtree(root / ".hb"), "loaded", 0),
-    "the store removed": (lambda root: shutil.rmtree(root.parent / "store"), "loaded", 5),
+    "the store removed": (lambda root: shutil.rmtree(root.parent / "store"), "loaded", 6),
     "a file nobody reads": (edit("right/other.txt", ""), "loaded", 0),
 }
 
@@ -152,6 +159,24 @@ def test_ways(hb: Hb, name: str) -> None:
         shutil.rmtree(hb.root / ".hb")
         assert hb.build("//...").shown() == after
         assert all(Path(row["path"]).exists() for row in hb.rows)
+
+
+def test_what_is_looked_at(hb: Hb) -> None:
+    """Keys are made of what may have changed, and of nothing else."""
+    assert hb.build("//...").keys == 6
+    append("BUILD.py", "# so\n")(hb.root)
+    assert (hb.build("//...").way, hb.keys) == ("loaded", 0)
+    append("BUILD.py", 'tree(name="new", files={"/x": "new"})\n')(hb.root)
+    assert (hb.build("//...").way, hb.keys, hb.built) == ("loaded", 1, 1)
+    edit("tools.py", 'def names():\n    return ["t1", "t3"]\n')(hb.root)
+    edit("left/b.txt", "new")(hb.root)
+    # t3 is new; what both and one merge holds b.txt, and one picks from another tree
+    assert (hb.build("//...").way, hb.keys) == ("loaded", 4)
+    assert hb.build("//...", "--set", "mode=fast").keys == 7  # nothing is remembered of this command line
+    edit("left/b.txt", "newer")(hb.root)
+    assert (hb.build("//...").way, hb.keys, hb.built) == ("rebuilt", 3, 1)
+    append("rules/basic.py", "# so\n")(hb.root)
+    assert (hb.build("//...").way, hb.keys) == ("loaded", 0)
 
 
 def test_every_damage_of_a_snapshot_is_harmless(hb: Hb) -> None:
