@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.options import Parser, add_common
 from hermetic.cli.streams import say
+from hermetic.query.output import FORMATS
 
 if TYPE_CHECKING:
     from hermetic.audit.affected import Affected, Difference
 
-OUTPUTS = ("label", "label_kind", "json", "jsonl")
+OWN = ("label", "json", "jsonl")  # the other formats are those of hb query
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,7 +23,8 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("affected", about, example)
     parser.add_argument("pattern", nargs="*", help="labels and patterns (default: //...)")
     parser.add_argument("--since", metavar="REV", required=True, help="a commit, branch or tag")
-    parser.add_argument("--output", choices=OUTPUTS, default="label", help="how targets are printed on stdout")
+    formats = sorted({*OWN, *FORMATS} - {"text"})
+    parser.add_argument("--output", choices=formats, default="label", help="how targets are printed, as in hb query")
     parser.add_argument("--tests-only", action="store_true", help="only tests")
     add_common(parser)
     args = parser.parse(words)
@@ -47,19 +49,23 @@ def main(words: Sequence[str]) -> int:
         say(f"{label} is gone since {args.since}")
     for error in loaded.errors:
         say(f"hb: {error}")
-    _print(difference, args.output)
+    _print(difference, args)
     return loaded.errors[0].exit_code if loaded.errors else 0
 
 
-def _print(difference: Difference, output: str) -> None:
-    if output == "json":
+def _print(difference: Difference, args: argparse.Namespace) -> None:
+    labels = list(dict.fromkeys(one.target.label for one in difference.affected))
+    if args.output == "json":
         print(json.dumps([_row(one) for one in difference.affected]))
-    elif output == "jsonl":
-        for one in difference.affected:
-            print(json.dumps(_row(one)))
-    else:
-        for label, kind in dict.fromkeys((one.target.label, one.target.rule) for one in difference.affected):
-            print(label if output == "label" else f"{kind} rule {label}")
+    elif args.output in OWN:
+        for row in labels if args.output == "label" else [json.dumps(_row(one)) for one in difference.affected]:
+            print(row)
+    elif labels:
+        from hermetic.cli.verbs import query
+
+        quoted = " ".join(f"'{label}'" for label in labels)
+        options = [word for name in ("config", "set") for value in getattr(args, name) for word in (f"--{name}", value)]
+        query.main([f"set({quoted})", "--output", args.output, *options])
 
 
 def _row(one: Affected) -> dict[str, Any]:
