@@ -36,6 +36,8 @@ from hermetic.store.stage import DiskStage
 if TYPE_CHECKING:
     from hermetic.cli.remote import Results
 
+LOOKERS = 32  # actions looked for in a remote cache while others run
+
 
 @dataclass(frozen=True)
 class Session:
@@ -106,6 +108,7 @@ class Session:
             jobs=self.jobs,
             keep_going=getattr(args, "keep_going", False),
             dry_run=getattr(args, "dry_run", False),
+            lookers=LOOKERS if self.remote is not None else 0,
         )
         executor = Executor(graph, self.runner(), self.fetch, reporter, options, earlier)
         return executor.run(new_build_id(), again)
