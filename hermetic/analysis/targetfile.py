@@ -71,7 +71,8 @@ class Block:
 
     @cached_property
     def head(self) -> Mapping[str, Any]:
-        """``rules``: kind → its attributes; ``names``: of attributes; ``errors``, ``scope``, ``settings``."""
+        """``rules``: kind → whether it is a test, and attribute → [names targets, these are tools, default];
+        ``names``: of attributes; ``errors``, ``scope``, ``settings``."""
         found: Mapping[str, Any] = json.loads(bytes(self.raw("head")))
         return found
 
@@ -204,8 +205,8 @@ def _check_head(head: Mapping[str, Any], nodes: int) -> None:
     _need(next(iter(head["rules"])) == SOURCE, "the first kind is not that of files")
     for rule in head["rules"].values():
         _need(type(rule["test"]) is bool, "a rule is not described")
-        for is_label, is_file, default in rule["attributes"].values():
-            _need(type(is_label) is bool and type(is_file) is bool, "an attribute is not described")
+        for is_label, is_tool, default in rule["attributes"].values():
+            _need(type(is_label) is bool and type(is_tool) is bool, "an attribute is not described")
             _check_value(default, MAX_DEPTH)
     errors = [error for _, error in head["errors"]["targets"]]
     _need(all(type(node) is int and 0 <= node < nodes for node, _ in head["errors"]["targets"]), "no such target")

@@ -8,21 +8,19 @@ says through which attribute. A dependency that no attribute names was added by 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from hermetic.action import ActionGraph, TargetNode
-from hermetic.analysis.selects import resolve
-from hermetic.analysis.targetfile import TOOL
 from hermetic.errors import BuildFileError, HbError, Location, did_you_mean
 from hermetic.label import Label
 from hermetic.query.catalogue import Wanted
 from hermetic.query.graph import Digraph
+from hermetic.query.resolved import Resolver, label_of, split
 from hermetic.query.targets import Targets, absolute
-from hermetic.query.values import packed_again, plain, texts, unpacked
-from hermetic.settings import Setting, Value
+from hermetic.query.values import packed_again, plain, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +59,12 @@ class ConfiguredTargets:
     @cached_property
     def _files(self) -> set[int]:
         """Files of the declared graph that belong here: those that targets name, and BUILD files."""
-        packages = {self._label(one).package for one in self.actions.targets.values()}
+        packages = {label_of(one).package for one in self.actions.targets.values()}
         found = self.declared.build_files(packages)
         for package in packages:
             found |= self.declared.loads(package)
         found |= self.declared.build_files({self.declared.package(node) for node in found})
-        for named in self._resolved.values():
+        for named in self._named.values():
             found.update(node for nodes in named.values() for node in nodes if self.declared.is_file(node))
         return found
 
@@ -88,10 +86,6 @@ class ConfiguredTargets:
             found.setdefault(self.package(node), []).append(node)
         return found
 
-    @staticmethod
-    def _label(target: TargetNode) -> Label:
-        return Label(*target.label.removeprefix("//").split(":", 1))
-
     def target(self, node: int) -> TargetNode | None:
         return self.actions.targets.get(self._ids[node])
 
@@ -99,8 +93,7 @@ class ConfiguredTargets:
         return self._numbers[target_id]
 
     def _unconfigured(self, node: int) -> int:
-        package, _, name = self.label(node).removeprefix("//").partition(":")
-        return self.declared.node(Label(package, name))
+        return self.declared.node(split(self.label(node)))
 
     def label(self, node: int) -> str:
         target = self.target(node)
@@ -166,8 +159,8 @@ class ConfiguredTargets:
             by_label.setdefault(self.actions.targets[dep].label, []).append(dep)
         found: dict[Dependency, None] = {}
         named: set[str] = set()
-        tools = self._tools.get(target.rule, frozenset())
-        for attribute, nodes in self._resolved[target.id].items():
+        tools = self._selects.tools(target.rule)
+        for attribute, nodes in self._named[target.id].items():
             for one in nodes:
                 label = declared.label(one)
                 ids = [label] if declared.is_file(one) else by_label.get(label, [])
@@ -177,37 +170,13 @@ class ConfiguredTargets:
         return list(found)
 
     @cached_property
-    def _tools(self) -> Mapping[str, frozenset[str]]:
-        """Rule → its attributes whose targets are built for the machine of the build."""
-        block = self.declared.block
-        names = block.head["names"]
-        found: dict[str, set[str]] = {}
-        for node in range(len(block.labels)):
-            for edge in range(block.offsets[node], block.offsets[node + 1]):
-                if block.flags[edge] & TOOL:
-                    rule = self.declared.kind(node).removesuffix(" rule")
-                    found.setdefault(rule, set()).add(names[block.attributes[edge]])
-        return {rule: frozenset(attributes) for rule, attributes in found.items()}
+    def _selects(self) -> Resolver:
+        return Resolver(self.declared)
 
     @cached_property
-    def _resolved(self) -> Mapping[str, Mapping[str, list[int]]]:
+    def _named(self) -> Mapping[str, Mapping[str, list[int]]]:
         """Target id → attribute → the nodes of the declared graph it names under the target's settings."""
-        found: dict[str, dict[str, list[int]]] = {}
-        for target in self.actions.targets.values():
-            node = self.declared.node(self._label(target))
-            package = self.declared.package(node)
-            rule = self.declared.block.head["rules"][self.declared.kind(node)]["attributes"]
-            edges = {self.declared.label(dep): dep for dep in self.declared.block.deps[slice(*self._edges(node))]}
-            found[target.id] = {
-                name: [edges[full] for text in _strings(value) if (full := absolute(text, package)) in edges]
-                for name, value in self._attributes(target, node).items()
-                if rule.get(name, [False])[0]
-            }
-        return found
-
-    def _edges(self, node: int) -> tuple[int, int]:
-        offsets = self.declared.block.offsets
-        return offsets[node], offsets[node + 1]
+        return {target.id: self._selects.named(target) for target in self.actions.targets.values()}
 
     @cached_property
     def graph(self) -> Digraph:
@@ -225,29 +194,11 @@ class ConfiguredTargets:
 
     # --- attributes ------------------------------------------------------------------------------
 
-    @cached_property
-    def _settings(self) -> Mapping[str, Setting]:
-        rows = self.declared.block.head["settings"]
-        return {name: Setting(name, default, tuple(values)) for name, default, values in rows}
-
-    def _attributes(self, target: TargetNode, node: int) -> Mapping[str, Any]:
-        """A target's attributes with its selects resolved, as plain values."""
-        given = dict(target.settings)
-
-        def read(name: str) -> Value:
-            setting = self._settings[name]
-            return setting.parse(given[name]) if name in given else setting.default
-
-        return {
-            name: resolve(unpacked(value, target.location.path), self._settings, read, target.location)
-            for name, value in self.declared.attributes(node).items()
-        }
-
     def attributes(self, node: int) -> Mapping[str, Any]:
         target = self.target(node)
         if target is None:
             return {}
-        found = self._attributes(target, self._unconfigured(node))
+        found = self._selects.attributes(target)
         return {name: packed_again(value) for name, value in found.items()}
 
     def texts(self, node: int, attribute: str) -> list[str]:
@@ -296,12 +247,3 @@ class ConfiguredTargets:
             found["deps"] = [self.name(dep) for dep in self.graph.successors(node)]
             found["actions"] = list(target.actions)
         return found
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Every string in a value without selects, keys of dicts left out: what may be a label."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item)

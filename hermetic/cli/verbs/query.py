@@ -28,7 +28,8 @@ BATCH = 4096  # lines written at once
 def main(words: Sequence[str]) -> int:
     args = _parser().parse(words)
     found = find(Path.cwd(), args.config, args.set)
-    question = Question.of(expression_of(args.expression), found.package, args.universe, args.keep_going)
+    universe = [one for patterns in args.universe for one in patterns.split(",")]
+    question = Question.of(expression_of(args.expression), found.package, universe, args.keep_going)
     if args.configured or args.actions:
         from hermetic.cli.configured import configured
 

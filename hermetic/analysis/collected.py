@@ -1,0 +1,35 @@
+"""The unconfigured target graph while it is collected, before its nodes have numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hermetic.analysis.rule import Rule
+from hermetic.errors import HbError
+from hermetic.loading.loader import Package
+
+Place = tuple[str, str]  # package, name
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """One edge. ``attribute``: number of its name; ``flags``: those of ``hermetic.analysis.targetfile``."""
+
+    to: Place
+    attribute: int
+    flags: int
+
+
+@dataclass
+class Collected:
+    """``broken``: packages that cannot be loaded; ``folders``: that are none; ``files``: package → names of its
+    files; ``faults``: what is wrong with single targets; ``names``: attribute → number; ``rules``: → kind."""
+
+    packages: dict[str, Package] = field(default_factory=dict)
+    broken: dict[str, HbError] = field(default_factory=dict)
+    folders: dict[str, HbError] = field(default_factory=dict)
+    files: dict[str, dict[str, None]] = field(default_factory=dict)
+    arrows: dict[Place, list[Arrow]] = field(default_factory=dict)
+    faults: list[tuple[Place, HbError]] = field(default_factory=list)
+    names: dict[str, int] = field(default_factory=dict)
+    rules: dict[type[Rule], str] = field(default_factory=dict)
