@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from hermetic.action import Action, ActionGraph, Inline, Inside, Made, Mode, Ref, SourceFile, SourceTree
-from hermetic.errors import HbError, Location
-from hermetic.query.catalogue import Wanted
+from hermetic.errors import Location
 from hermetic.query.configured import ConfiguredTargets
 from hermetic.query.graph import Digraph, Nodes
 
@@ -88,12 +87,10 @@ def _names(ref: Ref, graph: ActionGraph) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class ActionNodes:
-    """A ``Catalogue`` whose nodes are actions, for outputs."""
+    """Actions as nodes, for outputs."""
 
     table: Actions
     digests: Digests = field(default_factory=Digests)
-    faults: Mapping[int, Sequence[HbError]] = field(default_factory=dict)
-    circles: Sequence[Sequence[int]] = ()
 
     @cached_property
     def graph(self) -> Digraph:
@@ -104,12 +101,6 @@ class ActionNodes:
             offsets.append(len(targets))
         return Digraph(offsets, targets)
 
-    def match(self, wanted: Wanted) -> tuple[set[int], Sequence[HbError]]:
-        raise NotImplementedError(f"actions have no labels: {wanted}")
-
-    def label(self, node: int) -> str:
-        return self.table.action(node).label
-
     def name(self, node: int) -> str:
         return self.table.ids[node]
 
@@ -117,41 +108,13 @@ class ActionNodes:
         return self.table.action(node).mnemonic
 
     def package(self, node: int) -> str:
-        return self.label(node)[2:].partition(":")[0]
+        return self.table.action(node).label[2:].partition(":")[0]
 
     def location(self, node: int) -> Location:
         return self.table.action(node).location
 
-    def settings(self, node: int) -> Sequence[tuple[str, str]] | None:
-        return self.table.action(node).settings
-
-    def in_packages(self, packages: Iterable[str]) -> set[int]:
-        wanted = set(packages)
-        return {node for node in range(len(self.table.ids)) if self.package(node) in wanted}
-
-    def labelled(self, node: int, attribute: str) -> Iterable[int]:  # noqa: ARG002
-        return ()
-
     def attributes(self, node: int) -> Mapping[str, Any]:  # noqa: ARG002
         return {}
-
-    def texts(self, node: int, attribute: str) -> list[str]:  # noqa: ARG002
-        return []
-
-    def visibility(self, node: int) -> Sequence[str]:  # noqa: ARG002
-        return ()
-
-    def attribute_names(self) -> Iterable[str]:
-        return ()
-
-    def is_test(self, node: int) -> bool:
-        return self.table.action(node).test
-
-    def loads(self, package: str) -> set[int]:  # noqa: ARG002
-        return set()
-
-    def build_files(self, packages: Iterable[str]) -> set[int]:  # noqa: ARG002
-        return set()
 
     def describe(self, node: int) -> dict[str, Any]:
         action = self.table.action(node)

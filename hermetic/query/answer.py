@@ -18,7 +18,7 @@ from hermetic.query.parser import parse
 from hermetic.query.syntax import Call, Chain, Expression, Let, Number, Word, patterns
 
 if TYPE_CHECKING:
-    from hermetic.query.catalogue import Catalogue
+    from hermetic.query.catalogue import Shown
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Question:
 class Answer:
     """``errors``: what a query with ``keep_going`` came across. ``notes``: what the user should know."""
 
-    catalogue: Catalogue
+    catalogue: Shown
     found: Found
     errors: Sequence[HbError] = ()
     notes: Sequence[str] = field(default=())

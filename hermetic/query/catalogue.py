@@ -23,11 +23,30 @@ class Wanted:
     files: bool
 
 
-class Catalogue(Protocol):
-    """The nodes of one graph. Errors about a pattern are raised without a column."""
+class Shown(Protocol):
+    """The nodes of one graph, as formats need them."""
 
     @property
     def graph(self) -> Digraph: ...
+    def name(self, node: int) -> str:
+        """What outputs call it: the label, with the configuration where there is one."""
+        ...
+
+    def kind(self, node: int) -> str: ...
+    def package(self, node: int) -> str: ...
+    def location(self, node: int) -> Location: ...
+    def attributes(self, node: int) -> Mapping[str, Any]:
+        """A target's attributes as written, see ``hermetic.query.values``; empty for anything else."""
+        ...
+
+    def describe(self, node: int) -> dict[str, Any]:
+        """Everything worth telling about a node, in JSON's types."""
+        ...
+
+
+class Catalogue(Shown, Protocol):
+    """The nodes of one graph, as functions need them. Errors about a pattern are raised without a column."""
+
     @property
     def faults(self) -> Mapping[int, Sequence[HbError]]:
         """What is wrong with the edges of a node; of no interest until somebody follows them."""
@@ -46,27 +65,12 @@ class Catalogue(Protocol):
         """The label without a configuration."""
         ...
 
-    def name(self, node: int) -> str:
-        """The label, with the configuration where there is one: what outputs show."""
-        ...
-
-    def kind(self, node: int) -> str: ...
-    def package(self, node: int) -> str: ...
-    def location(self, node: int) -> Location: ...
-    def settings(self, node: int) -> Sequence[tuple[str, str]] | None:
-        """A configured node's settings; None for nodes that have no configuration."""
-        ...
-
     def in_packages(self, packages: Iterable[str]) -> set[int]:
         """All nodes of the packages, files too."""
         ...
 
     def labelled(self, node: int, attribute: str) -> Iterable[int]:
         """The nodes that an attribute of a target names."""
-        ...
-
-    def attributes(self, node: int) -> Mapping[str, Any]:
-        """A target's attributes as written, see ``hermetic.query.values``; empty for files."""
         ...
 
     def texts(self, node: int, attribute: str) -> list[str]:
@@ -88,8 +92,4 @@ class Catalogue(Protocol):
 
     def build_files(self, packages: Iterable[str]) -> set[int]:
         """The BUILD.py of each of the packages."""
-        ...
-
-    def describe(self, node: int) -> dict[str, Any]:
-        """Everything worth telling about a node, in JSON's types."""
         ...

@@ -113,10 +113,6 @@ class ConfiguredTargets:
         target = self.target(node)
         return target.location if target else self.declared.location(self._unconfigured(node))
 
-    def settings(self, node: int) -> Sequence[tuple[str, str]] | None:
-        target = self.target(node)
-        return target.settings if target else None
-
     def in_packages(self, packages: Iterable[str]) -> set[int]:
         return {node for package in packages for node in self._by_package.get(package, ())}
 

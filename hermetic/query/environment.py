@@ -66,6 +66,8 @@ class Environment:
             return set()
         for fault in faults:
             self.fault(fault)
+        if not found and not faults:
+            self.note(f"{word.text} matches no target")
         return found
 
     @cached_property

@@ -136,9 +136,6 @@ class Targets:
         file = name if self.is_file(node) else BUILD_FILE
         return Location(f"{package}/{file}" if package else file, self.block.lines[node] or 1)
 
-    def settings(self, node: int) -> Sequence[tuple[str, str]] | None:  # noqa: ARG002
-        return None
-
     def in_packages(self, packages: Iterable[str]) -> set[int]:
         return {node for package in packages for node in self._range(package)}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from hermetic.query.catalogue import Catalogue
+from hermetic.query.catalogue import Shown
 from hermetic.query.output import drawing, lines, objects, ranks, source, text
 
-Format = Callable[[Catalogue, Sequence[int]], Iterator[str]]
+Format = Callable[[Shown, Sequence[int]], Iterator[str]]
 
 FORMATS: Mapping[str, Format] = {
     "build": source.build,

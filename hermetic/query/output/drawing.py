@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 
 from hermetic.errors import EnvironmentError_
-from hermetic.query.catalogue import Catalogue
+from hermetic.query.catalogue import Shown
 from hermetic.query.output.induced import induced
 
 PATIENCE = 300  # seconds for dot
 
 
-def graph(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def graph(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     yield "digraph hb {"
     yield "  node [shape=box];"
     for node, row in induced(catalogue.graph, nodes).items():
@@ -24,7 +24,7 @@ def graph(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
     yield "}"
 
 
-def mermaid(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def mermaid(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     yield "flowchart TD"
     rows = induced(catalogue.graph, nodes)
     number = {node: f"n{at}" for at, node in enumerate(rows)}
@@ -36,7 +36,7 @@ def mermaid(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
             yield f"  {number[node]} --> {number[target]}"
 
 
-def svg(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def svg(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     program = shutil.which("dot")
     if program is None:
         raise EnvironmentError_(

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hermetic.query.catalogue import Catalogue
+from hermetic.query.catalogue import Shown
 
 
-def label(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def label(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     return map(catalogue.name, nodes)
 
 
-def label_kind(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def label_kind(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     return (f"{catalogue.kind(node)} {catalogue.name(node)}" for node in nodes)
 
 
-def location(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def location(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     """``path:line: kind label``, as compilers and grep have it."""
     return (f"{catalogue.location(node)}: {catalogue.kind(node)} {catalogue.name(node)}" for node in nodes)
 
 
-def package(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def package(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     """Each package once, in order. The root package is an empty line, as in Bazel."""
     yield from sorted({catalogue.package(node) for node in nodes})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from hermetic.query.catalogue import Catalogue
+from hermetic.query.catalogue import Shown
 
 
-def rows(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def rows(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     return (json.dumps(catalogue.describe(node)) for node in nodes)
 
 
-def array(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def array(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     yield "["
     last = len(nodes) - 1
     for number, row in enumerate(rows(catalogue, nodes)):

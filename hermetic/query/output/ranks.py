@@ -7,25 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from hermetic.query.catalogue import Catalogue
+from hermetic.query.catalogue import Shown
 from hermetic.query.output.induced import compact, induced
 
 
-def minrank(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def minrank(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     return _ranked(catalogue, nodes, min)
 
 
-def maxrank(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def maxrank(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     return _ranked(catalogue, nodes, max)
 
 
-def _ranked(catalogue: Catalogue, nodes: Sequence[int], better: Callable[[int, int], int]) -> Iterator[str]:
+def _ranked(catalogue: Shown, nodes: Sequence[int], better: Callable[[int, int], int]) -> Iterator[str]:
     ranks = ranks_of(catalogue, nodes, better)
     for rank, node in sorted(zip(ranks, nodes, strict=True)):
         yield f"{rank} {catalogue.name(node)}"
 
 
-def ranks_of(catalogue: Catalogue, nodes: Sequence[int], better: Callable[[int, int], int]) -> list[int]:
+def ranks_of(catalogue: Shown, nodes: Sequence[int], better: Callable[[int, int], int]) -> list[int]:
     """The rank of each node, in the order of ``nodes``."""
     graph = compact(induced(catalogue.graph, nodes))
     components = graph.components(range(len(graph)))

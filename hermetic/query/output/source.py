@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hermetic.query.catalogue import Catalogue
+from hermetic.query.catalogue import Shown
 from hermetic.query.values import source
 
 
-def build(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def build(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     for node in nodes:
         attributes = catalogue.attributes(node)
         if not attributes:

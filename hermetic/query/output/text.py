@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hermetic.query.catalogue import Catalogue
+from hermetic.query.catalogue import Shown
 
 
-def text(catalogue: Catalogue, nodes: Sequence[int]) -> Iterator[str]:
+def text(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
     for node in nodes:
         yield from _paragraph(catalogue.describe(node))
 
