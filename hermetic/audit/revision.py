@@ -31,6 +31,17 @@ def check_out(workspace: Path, revision: str, scratch: Path) -> Path:
     return folder
 
 
+def ancestors(workspace: Path, count: int) -> list[str]:
+    """The ids of HEAD's commit and of what came before it on its own line, newest first."""
+    return _git(workspace, "rev-list", "--first-parent", f"--max-count={count}", "HEAD").split()
+
+
+def changed(workspace: Path) -> list[str]:
+    """The files of the workspace that are not as in HEAD, new ones too."""
+    rows = _git(workspace, "status", "--porcelain", "-z", "--no-renames", "--", ".").split("\0")
+    return [row[3:] for row in rows if row]
+
+
 def _git(folder: Path, *words: str, more: dict[str, str] | None = None, given: str = "") -> str:
     command = ["git", "-C", str(folder), *words]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.options import Parser, add_common
+from hermetic.cli.remote import add_remote
 from hermetic.errors import CommandLineError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ def main(words: Sequence[str]) -> int:
         "--all", action="store_true", help="also builds of other workspaces, and actions that were hits"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--export", metavar="FILE", help="write a build's record, for hb why --against FILE elsewhere")
+    parser.add_argument("--publish", metavar="NAME", help="write it to the remote cache, for hb why --against NAME")
     add_common(parser)
+    add_remote(parser)
     args = parser.parse(words)
     from hermetic.cli import workspace
     from hermetic.cli.remember import history_of
@@ -39,17 +44,34 @@ def main(words: Sequence[str]) -> int:
     store = DiskStore(found.store_path(args.store))
     history = history_of(store.root)
     heads = history.heads(None if args.all else str(found.root))
-    if not args.id and not args.action:
+    if not args.id and not (args.action or args.export or args.publish):
         for head in heads[-SHOWN:]:
             print(json.dumps(_summary(head)) if args.json else _line(head))
         return 0
     head = pick(heads, args.id or "last", store.root)
+    if args.export or args.publish:
+        return _hand_over(args, history, head, store)
     if args.action:
         return _print_logs(history, head, args.action, store, args.json)
     for step, event in _steps(history, head, hits=args.all):
         print(json.dumps(_row(step, event)) if args.json else _step_line(step, event))
     if not args.json:
         print(_line(head))
+    return 0
+
+
+def _hand_over(args: argparse.Namespace, history: History, head: Head, store: DiskStore) -> int:
+    """Write a build's record to a file, or to the remote cache."""
+    from hermetic.audit.bundle import bundle_of
+    from hermetic.audit.past import Past
+
+    past = Past(history, store)
+    if args.export:
+        Path(args.export).write_bytes(bundle_of(past, head, store).encode())
+    if args.publish:
+        from hermetic.cli.others import publish_build
+
+        publish_build(args, past, head, args.publish)
     return 0
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hermetic.cli.options import Parser, add_common
+from hermetic.cli.remote import add_remote
 from hermetic.errors import CommandLineError, did_you_mean
 
 if TYPE_CHECKING:
+    from hermetic.audit.pairing import View
     from hermetic.audit.past import Past
     from hermetic.execution.history import Head
+    from hermetic.tree import Load
 
 
 def main(words: Sequence[str]) -> int:
@@ -21,11 +26,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("label", help="a target of that build")
     parser.add_argument("--build", metavar="ID", help="the build in question (default: the last one with this target)")
     parser.add_argument(
-        "--against", metavar="ID|PATH", help="compare with this build: an id, or a file of hb log --export"
+        "--against",
+        metavar="ID|FILE|NAME",
+        help="compare with this build: an id, a file of hb log --export, or a name of hb log --publish such as ci",
     )
     parser.add_argument("--all", action="store_true", help="also actions that were hits, and every list to its end")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     add_common(parser)
+    add_remote(parser)
     args = parser.parse(words)
     from hermetic.audit.past import Past
     from hermetic.audit.text import json_of, lines_of
@@ -44,8 +52,7 @@ def main(words: Sequence[str]) -> int:
     if not past.view(head).state.labelled(label):
         raise CommandLineError(f"build {head.id} had no {label}", hint=_near(past, head, label))
     if args.against:
-        other = pick(past.heads, args.against, store.root)
-        answer = why_differs(past, head, label, past.view(other), other.id, store.read)
+        answer = why_differs(past, head, label, *_other(past, args, store.read))
     else:
         answer = why(past, head, label, store, store.read)
     if args.json:
@@ -53,6 +60,22 @@ def main(words: Sequence[str]) -> int:
     else:
         print("\n".join(lines_of(answer, args.all)))
     return 0
+
+
+def _other(past: Past, args: argparse.Namespace, load: Load) -> tuple[View, str, Load]:
+    """The build to compare with: its view, what to call it, and where its blobs are."""
+    from hermetic.cli.others import from_cache, from_file
+
+    name = args.against
+    head = next((one for one in past.heads if one.id == name), None)
+    if head is not None:
+        return past.view(head), head.id, load
+    if os.sep in name or Path(name).is_file():
+        bundle = from_file(Path(name))
+    else:
+        bundle, commit = from_cache(args, name)
+        name = f"{name} of {commit[:12]}"
+    return bundle.view, name, bundle.load(load)
 
 
 def _last(past: Past, label: str, workspace: str) -> Head:
