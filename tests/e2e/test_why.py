@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
@@ -267,3 +268,48 @@ def test_diff_with_what_nobody_built(repository) -> None:
     assert done.code == 2
     assert "no result of //:a at HEAD" in done.err
     assert repository.hb("diff", "//:a", "--against", "HEAD~2").code == 0
+
+
+def test_against_a_record_from_another_machine(repository, tmp_path: Path) -> None:
+    repository.hb("build", "//:ab")
+    assert repository.hb("log", "last", "--export", str(tmp_path / "record")).code == 0
+    text = (repository.root / "BUILD.py").read_text().replace("cat b.txt >", "cat b.txt b.txt >")
+    (repository.root / "BUILD.py").write_text(text)
+    laptop = type(repository)(repository.root, tmp_path / "other-store")
+    laptop.hb("build", "//:ab")
+    (cause,) = explained(laptop, "//:ab", "--against", str(tmp_path / "record"))["causes"]
+    assert (cause["text"], cause["through"]) == ("command of //:b Command", "BUILD.py")
+    assert cause["details"] == ["+ b.txt"]  # the old command line came with the record
+    (tmp_path / "record").write_bytes((tmp_path / "record").read_bytes()[:-20])
+    torn = laptop.hb("why", "//:ab", "--against", str(tmp_path / "record"))
+    assert torn.code == 2
+    assert "damaged" in torn.err
+
+
+def test_against_what_ci_published(repository, http_cache, tmp_path: Path) -> None:
+    remote = ("--remote-cache", f"{http_cache.url}/{uuid.uuid4().hex}")
+    home = {"XDG_CONFIG_HOME": str(tmp_path / "home")}
+    assert repository.hb("build", "//:ab", *remote, env=home).code == 0
+    done = repository.hb("log", "last", "--publish", "ci", *remote, env=home)
+    assert done.code == 0, done.err
+    subprocess.run(["cp", "-a", str(repository.root), str(tmp_path / "laptop")], check=True)
+    subprocess.run(["rm", "-rf", str(tmp_path / "laptop/.hb"), str(tmp_path / "laptop/hb-out")], check=True)
+    laptop = type(repository)(tmp_path / "laptop", tmp_path / "laptop-store")
+    laptop.write("b.txt", "edited on the laptop\n")
+    git(laptop.root, "commit", "-q", "-am", "not pushed yet")
+    laptop.hb("build", "//:ab")
+    found = explained_remote(laptop, home, "//:ab", "--against", "ci", *remote)
+    assert [cause["text"] for cause in found["causes"]] == ["source b.txt edited"]
+    nobody = laptop.hb("why", "//:ab", "--against", "nightly", *remote, env=home)
+    assert nobody.code == 2
+    assert "hb log last --publish nightly" in nobody.err
+    repository.write("a.txt", "not committed\n")
+    refused = repository.hb("log", "last", "--publish", "ci", *remote, env=home)
+    assert refused.code == 2
+    assert "a.txt" in refused.err
+
+
+def explained_remote(workspace, home: dict[str, str], *words: str) -> dict:
+    done = workspace.hb("why", *words, "--json", env=home)
+    assert done.code == 0, done.err
+    return json.loads(done.out)
