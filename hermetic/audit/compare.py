@@ -49,9 +49,19 @@ class Change:
 
 def changes(old: Trace, new: Trace) -> list[Change]:
     """What differs, in the order of the new trace; equal traces have no changes."""
-    was, now = _unequal(old.rows, new.rows)
+    was, now = _unequal(old.rows if old.command else _completed(old, new), new.rows)
     found = _named([one for one in was if not one.source], [one for one in now if not one.source])
     return found + _inputs([one for one in was if one.source], [one for one in now if one.source])
+
+
+def _completed(old: Trace, new: Trace) -> Sequence[Sequence[str]]:
+    """The rows of a trace from before traces named their sources, as if it had named those of ``new``."""
+    sources = {row[0]: row[2] for row in new.rows}
+    inputs = [row for row in old.rows if row[0].startswith("input ")]
+    others = [row for row in old.rows if not row[0].startswith("input ")]
+    known = {row[0] for row in old.rows}
+    missing = [row for row in new.rows if row[0] == "directory" and row[0] not in known]
+    return [*others, *missing, *([row[0], row[1], sources.get(row[0], "inline")] for row in inputs)]
 
 
 def _unequal(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> tuple[list[Entry], list[Entry]]:

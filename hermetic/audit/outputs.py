@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,17 +98,12 @@ def _image(old: Digest, new: Digest, prefix: str, load: Load) -> list[Part]:
 
 def _json_notes(old: Digest, new: Digest, name: str, load: Load) -> list[str]:
     """What differs in an image's JSON, without what only says that layers differ."""
-    texts = [read_json(root, name, load)[1].decode() for root in (old, new)]
-    skip = ("layers", "rootfs", "config.digest", "config.size", "history")
-    return (
-        [line for line in json_changes(*texts) if name == "config.json" or not line.startswith(skip)]
-        if _differ(old, new, name, load)
-        else []
-    )
+    texts = [read_json(root, name, load)[0] for root in (old, new)]
+    shown = [json.dumps({key: value for key, value in one.items() if key not in _OF_LAYERS[name]}) for one in texts]
+    return json_changes(*shown)
 
 
-def _differ(old: Digest, new: Digest, name: str, load: Load) -> bool:
-    return read_json(old, name, load)[1] != read_json(new, name, load)[1]
+_OF_LAYERS = {"config.json": ("rootfs", "history"), "manifest.json": ("layers", "config")}
 
 
 def _layers(root: Digest, load: Load) -> dict[str, tuple[Mapping[str, Any], Digest]]:
