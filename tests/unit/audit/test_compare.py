@@ -22,7 +22,7 @@ from hermetic.tree import File, Meta, Symlink
 
 
 def trace(*rows: Sequence[str]) -> Trace:
-    return Trace("", "", [[*row, ""][:3] for row in rows])
+    return Trace("c/1", "", [[*row, ""][:3] for row in rows])
 
 
 def said(old: Trace, new: Trace) -> list[tuple[str, str | None, str | None]]:
