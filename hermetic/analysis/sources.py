@@ -29,7 +29,8 @@ def source_file(loader: Loader, package: Package, text: str, missing: bool) -> S
                 hint=f"make a filegroup there and name it: //{owner}:…",
             )
         if parent.name:
-            loader.read_files.setdefault((PurePosixPath(package.path) / parent / BUILD_FILE).as_posix(), "")
+            loader.note(package.path, (PurePosixPath(package.path) / parent / BUILD_FILE).as_posix(), "")
+    loader.links.refuse(f"{package.path}/{text}".lstrip("/"), BuildFileError)
     if missing or (folder / text).is_file():
         return SourceFile(f"{package.path}/{text}" if package.path else text)
     if (folder / text).is_dir():

@@ -10,6 +10,7 @@ from hermetic import tree
 from hermetic.action import Action, Inline, Inside, Kind, Made, Ref, SourceFile, SourceTree
 from hermetic.digest import Digest
 from hermetic.errors import ActionError
+from hermetic.loading.links import Links
 from hermetic.store.filestate import FileStates
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import BlobStore
@@ -25,6 +26,7 @@ class Sources:
         self._store = store
         self._states = states
         self._seen: dict[str, File] = {}
+        self._links = Links(workspace)
 
     def resolve(self, ref: Ref, made: Mapping[tuple[str, str], Resolved]) -> Resolved:
         if isinstance(ref, Made):
@@ -60,6 +62,7 @@ class Sources:
         if node is not None and self._store.has(node.digest):
             return node
         place = self._workspace / path
+        self._links.refuse(path, ActionError)  # again: analysis may have been another day's
         try:
             node = self._node(place)
         except FileNotFoundError:

@@ -27,6 +27,7 @@ from typing import Any
 from hermetic.errors import BuildFileError, HbError, Location, VetError, did_you_mean
 from hermetic.loading import vet
 from hermetic.loading.declare import declare
+from hermetic.loading.links import Links
 
 TRUSTED = ("rules", "toolchains")
 BUILTINS = (
@@ -40,9 +41,10 @@ class Evaluator:
     """Evaluates files of one workspace. ``read_files``: path → SHA-256 of everything read. ``imported``: the
     files of the workspace that the current package imported, itself or through another file."""
 
-    def __init__(self, workspace: Path, cache: Path | None = None) -> None:
+    def __init__(self, workspace: Path, cache: Path | None, links: Links) -> None:
         self.workspace = workspace
         self.cache = cache
+        self._links = links
         self.read_files: dict[str, str] = {}
         self.imported: dict[str, None] = {}
         self._modules: dict[str, dict[str, Any]] = {}
@@ -81,6 +83,7 @@ class Evaluator:
             if path in self._loading:
                 chain = " → ".join([*self._loading, path])
                 raise BuildFileError(f"workspace files import each other in a circle: {chain}")
+            self._links.refuse(path, BuildFileError)
             if not (self.workspace / path).is_file():
                 raise BuildFileError(f"there is no file {path} to import", hint=self._near_module(path))
             self._loading.append(path)
@@ -129,6 +132,7 @@ class Evaluator:
     # --- code -----------------------------------------------------------------------------------
 
     def _code(self, path: str) -> CodeType:
+        self._links.refuse(path, BuildFileError)
         source = read_source(self.workspace / path, path)
         digest = hashlib.sha256(source).hexdigest()
         self.read_files[path] = digest

@@ -14,6 +14,7 @@ from pathlib import Path
 from hermetic.errors import BuildFileError
 from hermetic.globs import COVERED, DEAD, Globs, State
 from hermetic.listing import listing_digest
+from hermetic.loading.links import stays
 
 BUILD_FILE = "BUILD.py"
 IGNORED = ("hb-out",)
@@ -56,7 +57,7 @@ def _walk(workspace: Path, package: str, wanted: Globs, unwanted: Globs, seen: d
                 continue
             elif not _is_utf8(path):  # trees hold names as UTF-8, as the Remote Execution API says
                 raise BuildFileError(f"glob() matches {path!r}, which is not UTF-8", hint="rename it, or exclude it")
-            elif entry.is_file() and (not entry.is_symlink() or _stays(workspace, entry.path)):
+            elif entry.is_file() and (not entry.is_symlink() or stays(workspace, entry.path)):
                 yield path
 
 
@@ -68,7 +69,3 @@ def note_folder(workspace: Path, path: str, seen: dict[str, str]) -> None:
 
 def _is_utf8(path: str) -> bool:
     return path.isascii() or not any("\ud800" <= char <= "\udfff" for char in path)
-
-
-def _stays(workspace: Path, path: str) -> bool:
-    return os.path.realpath(path).startswith(f"{os.path.realpath(workspace)}/")

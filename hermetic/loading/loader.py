@@ -6,7 +6,9 @@ platforms and registered toolchains.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,13 @@ from hermetic.label import Label, check_package
 from hermetic.loading.declare import CURRENT, Declaration, PackageDraft, ToolchainDeclaration, call_site, current
 from hermetic.loading.evaluate import Evaluator, fail
 from hermetic.loading.glob import BUILD_FILE, IGNORED, glob_files, note_folder
+from hermetic.loading.links import Links
 from hermetic.loading.select import Select, make_select
 from hermetic.pattern import Pattern
 from hermetic.settings import Platform, Setting, find_setting
+
+PROJECT = "pyproject.toml"
+_TOOL_HB = re.compile(rb"^\s*\[\s*tool\s*\.\s*hb\s*[].]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,12 @@ class Loader:
 
     def __init__(self, workspace: Path, cache: Path | None = None, ignore: Iterable[str] = ()) -> None:
         self.workspace = workspace
-        self.evaluator = Evaluator(workspace, cache)
+        self.links = Links(workspace)
+        self.evaluator = Evaluator(workspace, cache, self.links)
         self._ignore = frozenset(ignore)
-        self._packages: dict[str, Package] = {}
+        self.loaded: dict[str, Package] = {}
         self.read_folders: dict[str, str] = {}  # path → listing digest of every folder looked into
+        self._seen: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     @property
     def read_files(self) -> dict[str, str]:
@@ -55,9 +63,25 @@ class Loader:
 
     def package(self, path: str) -> Package:
         """The package at ``path``. BuildFileError when there is none or its BUILD.py is wrong."""
-        if path not in self._packages:
-            self._packages[path] = self._load(path)
-        return self._packages[path]
+        if path not in self.loaded:
+            self.loaded[path] = self._load(path)
+        return self.loaded[path]
+
+    def note(self, package: str, path: str, digest: str) -> None:
+        """Remember what analysis read of a file for a package: its SHA-256, "" when it is not there."""
+        self.read_files[path] = self._seen[package][0][path] = digest
+
+    def seen_by(self, package: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """What a loaded package read, and the folders it looked into, with their digests."""
+        return self._seen[package]
+
+    def recall(self, packages: Mapping[str, Package], seen: Mapping[str, tuple[Any, Any]]) -> None:
+        """Take over packages of an earlier load in which nothing has changed."""
+        for path, package in packages.items():
+            files, folders = seen[path]
+            self.loaded[path], self._seen[path] = package, (dict(files), dict(folders))
+            self.read_files.update(files)
+            self.read_folders.update(folders)
 
     def packages(self, below: str = "") -> list[str]:
         """Paths of all packages at or below a folder, sorted."""
@@ -69,6 +93,9 @@ class Loader:
             inside = os.path.relpath(folder, self.workspace)
             inside = "" if inside == "." else inside
             note_folder(self.workspace, inside, self.read_folders)
+            if inside and self._is_workspace(inside, files):
+                names.clear()
+                continue
             names[:] = sorted(name for name in names if self._enters(inside, name))
             if BUILD_FILE in files:
                 found.append(inside)
@@ -81,11 +108,21 @@ class Loader:
         path = f"{folder}/{name}" if folder else name
         return not name.startswith(".") and path not in self._ignore and path not in IGNORED
 
+    def _is_workspace(self, folder: str, files: list[str]) -> bool:
+        """Whether a folder is the root of a workspace of its own, which no pattern of this one means."""
+        if PROJECT not in files or self.links.out(f"{folder}/{PROJECT}"):
+            return False
+        path = f"{folder}/{PROJECT}"
+        data = (self.workspace / path).read_bytes()
+        self.read_files[path] = hashlib.sha256(data).hexdigest()
+        return bool(_TOOL_HB.search(data))
+
     def _near(self, path: str) -> str | None:
         return did_you_mean(path, self.packages()) if path else None
 
     def _load(self, path: str) -> Package:
         file = f"{path}/{BUILD_FILE}" if path else BUILD_FILE
+        self.links.refuse(file, BuildFileError)
         if path and not os.path.lexists(self.workspace / file):
             raise BuildFileError(f"there is no package //{path} (no {file})", hint=self._near(path))
         try:
@@ -94,13 +131,17 @@ class Loader:
             raise error.at(Location(file, 0)) from None
         draft = PackageDraft(path, file)
         imports: tuple[str, ...] = ()
+        folders: dict[str, str] = {}
         if os.path.lexists(self.workspace / file):
             token = CURRENT.set(draft)
             try:
-                self.evaluator.package(file, prelude(self.workspace, self.read_folders))
+                self.evaluator.package(file, prelude(self.workspace, folders))
             finally:
                 CURRENT.reset(token)
             imports = tuple(self.evaluator.imported)
+        self.read_folders.update(folders)
+        read = {name: self.read_files.get(name, "") for name in (file, *imports)}
+        self._seen[path] = {name: sha for name, sha in read.items() if sha or name == file}, folders
         return Package(
             path,
             draft.declarations,
