@@ -4,40 +4,43 @@ Guarantees: an action starts when everything it depends on has a result; equal k
 stops what depends on it and, unless told to keep going, everything not yet started; a result whose
 blobs are gone is made again inside the same build. Only the loop below changes shared state; workers
 get values and return values.
+
+An action goes through two lines: first its key is made and its result looked for, as many at once as
+that takes; what must run waits in the schedule until the machine has room for it.
 """
 
 from __future__ import annotations
 
 import errno
-import json
+import heapq
 import queue
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from hermetic import tree
-from hermetic.action import Action, ActionGraph, Kind, Mode, Ref
+from hermetic.action import Action, ActionGraph, Kind, Mode
 from hermetic.analysis.codec import made_in
 from hermetic.digest import Digest
-from hermetic.errors import ActionError, FetchError, HbError, InternalError
+from hermetic.errors import ActionError, HbError, InternalError
+from hermetic.execution.fetching import BATCH, Fetch, Fetching, failed
 from hermetic.execution.interrupt import impatient
-from hermetic.execution.keys import Keyed, key_of
-from hermetic.execution.operations import operation
+from hermetic.execution.keys import Keyed
+from hermetic.execution.lookup import Lookup
 from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
-from hermetic.execution.runner import Runner, outputs_of, result_message
-from hermetic.fetch.spec import FetchRequest
-from hermetic.proto import reapi_pb2 as pb
+from hermetic.execution.runner import Runner
+from hermetic.execution.schedule import Budget, Schedule, Task
+from hermetic.execution.schedule_machine import Machine
+from hermetic.execution.schedule_order import first_guess, guesses, mnemonic_of, rests
 from hermetic.store.disk import refusal
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
-from hermetic.store.stage import remove_tree
 
-Fetch = Callable[[str, Sequence[FetchRequest], Path], Sequence[Resolved | FetchError]]
-BATCH = 64  # requests of one operation that a fetcher gets at once
+AHEAD = 256  # actions that wait in the schedule before lookups pause: each holds its drafts in memory
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,40 @@ class Earlier:
     unchanged: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """An action without a stored result."""
+
+    action: Action
+    keyed: Keyed
+
+
+class _Phase(StrEnum):
+    LOOKED = "looked"
+    RAN = "ran"
+    FETCHED = "fetched"
+    WOKEN = "woken"  # the machine has room again
+
+
+_Event: TypeAlias = tuple[_Phase, Sequence[Finished | _Missed]]
+
+
 @dataclass
 class _State:
     """Where the build stands. Touched by the loop only."""
 
     waiting: dict[str, set[str]] = field(default_factory=dict)
     users: dict[str, list[str]] = field(default_factory=dict)
-    ready: list[str] = field(default_factory=list)
+    ready: list[tuple[float, str]] = field(default_factory=list)  # a heap: to be looked for
     fetches: list[str] = field(default_factory=list)
-    running: int = 0
+    looking: int = 0
     fetching: bool = False
+    keyed: dict[str, Keyed] = field(default_factory=dict)  # of actions in the schedule
+    leaders: dict[Digest, str] = field(default_factory=dict)  # the one of equal actions that runs
+    twins: dict[Digest, list[Action]] = field(default_factory=dict)  # and those that wait for it
+    ran: dict[Digest, Finished] = field(default_factory=dict)  # an equal one may have been looked for too early
+    seconds: dict[str, float] = field(default_factory=dict)
+    rest: dict[str, float] = field(default_factory=dict)
     finished: dict[str, Finished] = field(default_factory=dict)
     made: dict[tuple[str, str], Resolved] = field(default_factory=dict)
     stopping: bool = False
@@ -95,19 +122,21 @@ class Executor:
         reporter: Reporter,
         options: Options,
         earlier: Earlier | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        """``earlier``: what an earlier build of a larger graph knows."""
+        """``earlier``: what an earlier build of a larger graph knows. ``machine``: what actions may use;
+        one CPU for each job, and no memory to speak of, when nothing is said."""
         self.graph = graph
         self.runner = runner
-        self.fetch = fetch
         self.reporter = reporter
         self.options = options
         self.earlier = earlier or Earlier()
-        self._events: queue.Queue[list[Finished]] = queue.Queue()
-        self._flight: dict[Digest, Future[Finished]] = {}
-        self._lock = threading.Lock()
-        self._slots = threading.Semaphore(options.jobs)
+        self.machine = machine or Machine(Budget(options.jobs, 0))
+        self.schedule = Schedule(self.machine.budget, options.jobs)
+        self._lookup = Lookup(runner, options.dry_run)
         self._width = options.jobs + options.lookers
+        self._fetching = Fetching(self._lookup, fetch, reporter, self._width)
+        self._events: queue.Queue[_Event] = queue.Queue()
 
     def run(self, build_id: str, again: Iterable[str] = ()) -> BuildResult:
         """Build every output of the requested targets. ``again``: actions whose stored results are
@@ -117,24 +146,30 @@ class Executor:
         state.again.update(again)
         self.reporter.planned(len(state.waiting))
         interrupted = False
-        with ThreadPoolExecutor(self._width) as pool, ThreadPoolExecutor(1) as fetchers:
-            try:
-                self._loop(state, pool, fetchers)
-            except KeyboardInterrupt:
-                interrupted = True
-                self.runner.cancel.set()  # type: ignore[attr-defined]
-                self.reporter.note("interrupted: ending what runs; once more ends hb at once")
-                with impatient():
+        pools = [ThreadPoolExecutor(size) for size in (self._width, self.options.jobs, 1)]
+        try:
+            self._loop(state, *pools)
+        except KeyboardInterrupt:
+            interrupted = True
+            self.runner.cancel.set()  # type: ignore[attr-defined]
+            self.reporter.note("interrupted: ending what runs; once more ends hb at once")
+            with impatient():
+                for pool in pools:
                     pool.shutdown(wait=True, cancel_futures=True)
-                    fetchers.shutdown(wait=True, cancel_futures=True)
+        finally:
+            for pool in pools:
+                pool.shutdown(wait=True)
         self._skip_the_rest(state)
         unchanged = self.earlier.unchanged + len(state.passed)
         return BuildResult(build_id, state.finished, time.monotonic() - started, interrupted, unchanged)
 
-    # --- the loop ---------------------------------------------------------------------------------
+    def fetch_now(self, actions: list[Action]) -> list[Finished]:
+        return self._fetching.now(actions)
+
+    # --- the plan ---------------------------------------------------------------------------------
 
     def _plan(self) -> _State:
-        """What is needed for the requested outputs, and what waits for what."""
+        """What is needed for the requested outputs, what waits for what, and how long it may take."""
         state = _State(made=dict(self.earlier.known))
         given = {action for action, _ in self.earlier.known}
         pending = [
@@ -152,10 +187,17 @@ class Executor:
             for need in needs:
                 state.users.setdefault(need, []).append(action_id)
             pending += needs
+        known = self.machine.seconds(state.waiting)
+        state.seconds = guesses(state.waiting, known, mnemonic_of, self._first_guess)
+        state.rest = rests(state.seconds, state.users, state.waiting)
         for action_id in sorted(state.waiting):
             if not state.waiting[action_id]:
                 self._enqueue(state, action_id)
         return state
+
+    def _first_guess(self, action_id: str) -> float:
+        """Actions of a remembered graph are not read for a guess."""
+        return 0.0 if action_id in self.earlier.needs else first_guess(self.graph.actions[action_id])
 
     def _needs(self, action_id: str) -> set[str]:
         if action_id in self.earlier.needs:
@@ -167,49 +209,112 @@ class Executor:
         if known and state.moved.isdisjoint(self.earlier.needs[action_id]):
             state.same.append(action_id)
             return
-        is_fetch = self.graph.actions[action_id].mode is Mode.FETCH
-        (state.fetches if is_fetch else state.ready).append(action_id)
+        if self.graph.actions[action_id].mode is Mode.FETCH:
+            state.fetches.append(action_id)
+        else:
+            heapq.heappush(state.ready, (-state.rest[action_id], action_id))
 
-    def _loop(self, state: _State, pool: ThreadPoolExecutor, fetchers: ThreadPoolExecutor) -> None:
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def _loop(
+        self, state: _State, lookers: ThreadPoolExecutor, workers: ThreadPoolExecutor, fetchers: ThreadPoolExecutor
+    ) -> None:
         while True:
             while state.same:
                 self._pass(state, state.same.pop())
             if not state.stopping:
-                self._start(state, pool, fetchers)
-            if not state.running and not state.fetching:
+                self._look(state, lookers)
+                self._start(state, workers)
+                self._fetch(state, fetchers)
+            if not (state.looking or self.schedule.running or state.fetching):
                 return
-            for done in self._events.get():
-                self._settle(state, done)
+            phase, ended = self._events.get()
+            for done in ended:
+                self._settle(state, phase, done)
 
-    def _start(self, state: _State, pool: ThreadPoolExecutor, fetchers: ThreadPoolExecutor) -> None:
-        while state.ready and state.running < self._width:
-            action = self.graph.actions[state.ready.pop()]
-            state.running += 1
-            pool.submit(self._guarded, [action], self._one, action, state)
+    def _look(self, state: _State, lookers: ThreadPoolExecutor) -> None:
+        while state.ready and state.looking < self._width and len(self.schedule) < AHEAD:
+            action = self.graph.actions[heapq.heappop(state.ready)[1]]
+            state.looking += 1
+            again = action.id in state.again
+            lookers.submit(self._guarded, _Phase.LOOKED, [action], self._looked, action, state.made, again)
+
+    def _start(self, state: _State, workers: ThreadPoolExecutor) -> None:
+        while (task := self.schedule.next(time.monotonic())) is not None:
+            action = self.graph.actions[task.name]
+            workers.submit(self._guarded, _Phase.RAN, [action], self._ran, action, state.keyed[task.name])
+
+    def _fetch(self, state: _State, fetchers: ThreadPoolExecutor) -> None:
         if state.fetches and not state.fetching:
             first = self.graph.actions[state.fetches[0]]
             batch = [one for one in state.fetches if self.graph.actions[one].argv[0] == first.argv[0]][:BATCH]
             state.fetches = [one for one in state.fetches if one not in set(batch)]
             actions = [self.graph.actions[one] for one in batch]
             state.fetching = True
-            fetchers.submit(self._guarded, actions, self.fetch_now, actions)
+            fetchers.submit(self._guarded, _Phase.FETCHED, actions, self.fetch_now, actions)
 
-    def _guarded(self, actions: list[Action], work: Callable[..., list[Finished]], *arguments: object) -> None:
+    def _guarded(
+        self,
+        phase: _Phase,
+        actions: list[Action],
+        work: Callable[..., Sequence[Finished | _Missed]],
+        *arguments: object,
+    ) -> None:
         """Whatever happens in a worker becomes an event."""
+        done: Sequence[Finished | _Missed]
         try:
             done = work(*arguments)
         except HbError as error:
-            done = [_failed(action, error) for action in actions]
+            done = [failed(action, error) for action in actions]
         except BaseException as error:
-            done = [_failed(action, _meaning(error, self.runner.scratch)) for action in actions]
-        self._events.put(done)
+            done = [failed(action, _meaning(error, self.runner.scratch)) for action in actions]
+        self._events.put((phase, done))
 
-    def _settle(self, state: _State, done: Finished) -> None:
-        action_id = done.action.id
-        if done.action.mode is Mode.FETCH:
+    def _settle(self, state: _State, phase: _Phase, done: Finished | _Missed) -> None:
+        twins: list[Action] = []
+        if phase is _Phase.LOOKED:
+            state.looking -= 1
+        elif phase is _Phase.FETCHED:
             state.fetching = False
-        else:
-            state.running -= 1
+        if isinstance(done, _Missed):
+            self._queue(state, done.action, done.keyed)
+            return
+        if phase is _Phase.RAN:
+            twins = self._end(state, done)
+        self._finish(state, done)
+        for twin in twins:
+            if isinstance(done.error, MissingBlob):
+                self._enqueue(state, twin.id)
+            else:
+                self._finish(state, _as_twin(twin, done))
+
+    def _queue(self, state: _State, action: Action, keyed: Keyed) -> None:
+        """An action that must run, unless an equal one does."""
+        if action.id not in state.again:
+            if keyed.key in state.ran:
+                self._finish(state, _as_twin(action, state.ran[keyed.key]))
+                return
+            if keyed.key in state.leaders:
+                state.twins.setdefault(keyed.key, []).append(action)
+                return
+        state.leaders.setdefault(keyed.key, action.id)
+        state.keyed[action.id] = keyed
+        claim = self.machine.claim(action)
+        self.schedule.add(Task(action.id, claim, state.rest[action.id], state.seconds[action.id]))
+
+    def _end(self, state: _State, done: Finished) -> list[Action]:
+        """An action has run. Returns the equal ones that waited for it."""
+        self.schedule.end(done.action.id)
+        key = state.keyed.pop(done.action.id).key
+        if done.outcome in GOOD:
+            state.ran[key] = done
+        if state.leaders.get(key) != done.action.id:
+            return []
+        del state.leaders[key]
+        return state.twins.pop(key, [])
+
+    def _finish(self, state: _State, done: Finished) -> None:
+        action_id = done.action.id
         if isinstance(done.error, MissingBlob) and self._rewind(state, done.action):
             return
         if action_id in state.again and done.outcome is Outcome.BUILT:
@@ -316,142 +421,21 @@ class Executor:
 
     # --- workers ----------------------------------------------------------------------------------
 
-    def _one(self, action: Action, state: _State) -> list[Finished]:
-        keyed = self._key(action, state.made)
-        if action.id not in state.again:
-            hit = self.lookup(action, keyed)
-            if hit is not None:
-                return [hit]
+    def _looked(
+        self, action: Action, made: Mapping[tuple[str, str], Resolved], again: bool
+    ) -> Sequence[Finished | _Missed]:
+        keyed = self._lookup.key(action, made)
+        hit = None if again else self._lookup.find(action, keyed)
+        if hit is not None:
+            return [hit]
         if self.options.dry_run:
             self.runner.store.put(keyed.command)  # the plan says what in it differs
             return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)]
-        with self._lock:
-            twin = None if action.id in state.again else self._flight.get(keyed.key)
-            if twin is None:
-                future = self._flight[keyed.key] = Future()
-        if twin is not None:
-            return [_as_twin(action, twin.result())]
-        done: Finished | None = None
-        try:
-            done = self._run(action, keyed, state)
-            future.set_result(done)
-        except BaseException as error:
-            future.set_exception(error)
-            raise
-        finally:
-            # A good result stays known: an equal action may have looked into the cache before it was there.
-            if done is None or done.outcome not in GOOD:
-                with self._lock:
-                    self._flight.pop(keyed.key, None)
-        return [done]
+        return [_Missed(action, keyed)]
 
-    def _run(self, action: Action, keyed: Keyed, state: _State) -> Finished:
-        """Run an action when one of ``jobs`` slots is free, unless the build is stopping by then."""
-        with self._slots:
-            if state.stopping:
-                return Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)
-            self.reporter.started(action)
-            return replace(self.runner.run(action, keyed), trace=keyed.trace)
-
-    def _key(self, action: Action, made: Mapping[tuple[str, str], Resolved]) -> Keyed:
-        def resolve(ref: Ref) -> Resolved:
-            return self.runner.sources.resolve(ref, made)
-
-        version = operation(action.argv[0]).full_version(action.argv[1]) if action.mode is Mode.INTERNAL else ""
-        try:
-            return key_of(action, resolve, self.runner.store, version or ("1" if action.mode is Mode.FETCH else ""))
-        except ActionError as error:
-            raise error.at(action.location, action.label) from None
-
-    def lookup(self, action: Action, keyed: Keyed) -> Finished | None:
-        """The stored result of a key, here or in the remote cache."""
-        return self._here(action, keyed) or self._remote(action, keyed)
-
-    def _here(self, action: Action, keyed: Keyed) -> Finished | None:
-        return self._usable(action, keyed, self.runner.cache.get(keyed.key), Outcome.HIT_LOCAL)
-
-    def _remote(self, action: Action, keyed: Keyed) -> Finished | None:
-        message = self.runner.remote(keyed.key) if self.runner.remote is not None else None
-        return self._usable(action, keyed, message, Outcome.HIT_REMOTE)
-
-    def _usable(
-        self, action: Action, keyed: Keyed, message: pb.ActionResult | None, outcome: Outcome
-    ) -> Finished | None:
-        """A hit, when all that the result names at first sight can be had."""
-        outputs = outputs_of(action, message) if message is not None else None
-        if outputs is None or self.runner.store.missing(one.digest for one in outputs.values()):
-            return None
-        return Finished(action, outcome, outputs, keyed.key.hash)
-
-    def fetch_now(self, actions: list[Action]) -> list[Finished]:
-        """Pins that are in the store are hits; the rest goes to the fetcher together."""
-        done: dict[str, Finished] = {}
-        left: list[tuple[Action, Keyed]] = []
-        with ThreadPoolExecutor(self._width) as pool:
-            found = list(pool.map(self._fetched_before, actions))
-        for action, (keyed, hit) in zip(actions, found, strict=True):
-            if hit is not None:
-                done[action.id] = hit
-            elif self.options.dry_run:
-                self.runner.store.put(keyed.command)
-                done[action.id] = Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)
-            else:
-                left.append((action, keyed))
-        if left:
-            done.update(self._fetched(left))
-        return [done[action.id] for action in actions]
-
-    def _fetched_before(self, action: Action) -> tuple[Keyed, Finished | None]:
-        keyed = self._key(action, {})
-        return keyed, self._here(action, keyed) or self._pinned(action, keyed) or self._remote(action, keyed)
-
-    def _pinned(self, action: Action, keyed: Keyed) -> Finished | None:
-        pin = json.loads(action.argv[1]).get("sha256")
-        digest = self.runner.store.find_sha256(pin) if isinstance(pin, str) else None
-        if digest is None or not self._sound(digest):
-            return None
-        outputs = {output.name: Resolved(Kind.BLOB, digest) for output in action.outputs}
-        if not self.options.dry_run:
-            self.runner.cache.put_result(keyed.key, result_message(action, outputs, keyed))
-        return Finished(action, Outcome.HIT_LOCAL, outputs, keyed.key.hash)
-
-    def _sound(self, digest: Digest) -> bool:
-        """A pin says no size, so a torn blob shows only in its bytes. Looked at once: then it has a result."""
-        try:
-            with self.runner.store.open(digest) as stream:
-                return Digest.of_file(stream) == digest
-        except MissingBlob:
-            return False
-
-    def _fetched(self, left: Sequence[tuple[Action, Keyed]]) -> dict[str, Finished]:
-        for action, _ in left:
-            self.reporter.started(action)
-        started = time.monotonic()
-        requests = [
-            FetchRequest(action.label, json.loads(action.argv[1]), json.loads(action.unkeyed)) for action, _ in left
-        ]
-        work = Path(tempfile.mkdtemp(dir=self.runner.scratch))
-        try:
-            replies = self.fetch(left[0][0].argv[0], requests, work)
-        finally:
-            remove_tree(work)
-        wall = time.monotonic() - started
-        done: dict[str, Finished] = {}
-        for (action, keyed), reply in zip(left, replies, strict=True):
-            if isinstance(reply, FetchError):
-                failed = _failed(action, reply, wall)
-                done[action.id] = replace(failed, key=keyed.key.hash, trace=keyed.trace)
-                continue
-            outputs = {output.name: reply for output in action.outputs}
-            self.runner.store.put(keyed.command)
-            self.runner.cache.put_result(keyed.key, result_message(action, outputs, keyed))
-            built = Finished(action, Outcome.BUILT, outputs, keyed.key.hash, wall / len(left))
-            done[action.id] = replace(built, trace=keyed.trace)
-        return done
-
-
-def _failed(action: Action, error: HbError, wall: float = 0.0) -> Finished:
-    return Finished(action, Outcome.FAILED, wall=wall, error=error.at(action.location, action.label))
+    def _ran(self, action: Action, keyed: Keyed) -> Sequence[Finished]:
+        self.reporter.started(action)
+        return [replace(self.runner.run(action, keyed), trace=keyed.trace)]
 
 
 def _meaning(error: BaseException, scratch: Path) -> HbError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hermetic.action import Action, ActionGraph, Kind, Made, Mode, TargetNode
 from hermetic.analysis.codec import made_in
 from hermetic.errors import CommandLineError, Location
-from hermetic.execution.executor import Executor, Fetch, Options
+from hermetic.execution.executor import Executor, Options
+from hermetic.execution.fetching import Fetch
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.keys import Keyed, key_of
 from hermetic.execution.outcome import Silent

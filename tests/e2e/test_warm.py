@@ -16,6 +16,7 @@ import pytest
 from hermetic.cli import main as cli
 from hermetic.execution.executor import Executor
 from hermetic.execution.frontend import Frontend
+from hermetic.execution.lookup import Lookup
 
 ROOT = Path(__file__).parents[2]
 BUILD = """
@@ -81,7 +82,7 @@ def hb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setenv("HB_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(root)
     found = Hb(root, capsys)
-    graph, run, key = Frontend.graph, Executor.run, Executor._key
+    graph, run, key = Frontend.graph, Executor.run, Lookup.key
 
     def loading(*args, **kwargs):
         found.loads += 1
@@ -95,7 +96,7 @@ def hb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         found.keys += 1
         return key(*args, **kwargs)
 
-    monkeypatch.setattr(Executor, "_key", looking)
+    monkeypatch.setattr(Lookup, "key", looking)
     monkeypatch.setattr(Frontend, "graph", loading)
     monkeypatch.setattr(Executor, "run", running)
     return found
