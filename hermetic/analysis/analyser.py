@@ -53,7 +53,7 @@ class Analyser:
         self.exec_platform = self._platform(exec_platform)
         self.locks: dict[str, str] = {}  # label → what hb lock resolves, also of targets that failed
         self.locations: dict[str, Location] = {}
-        self._done: dict[tuple[Label, Configuration], Configured] = {}
+        self.done: dict[tuple[Label, Configuration], Configured] = {}
         self._failed: dict[tuple[Label, Configuration], HbError] = {}
         self._stack: dict[tuple[Label, Configuration], Location] = {}
         self.toolchains = Toolchains(loader)
@@ -71,8 +71,8 @@ class Analyser:
 
     def analyse(self, label: Label, config: Configuration) -> Configured:
         key = (label, config)
-        if key in self._done:
-            return self._done[key]
+        if key in self.done:
+            return self.done[key]
         if key in self._failed:
             raise self._failed[key]
         if key in self._stack:
@@ -82,13 +82,13 @@ class Analyser:
             raise BuildFileError(f"{label} ends a chain of {MAX_CHAIN} dependencies", location=declaration.location)
         self._stack[key] = declaration.location
         try:
-            self._done[key] = self._analyse(declaration, config)
+            self.done[key] = self._analyse(declaration, config)
         except HbError as error:
             self._failed[key] = error
             raise
         finally:
             del self._stack[key]
-        return self._done[key]
+        return self.done[key]
 
     def declaration(self, label: Label) -> Declaration:
         package = self.loader.package(label.package)
@@ -247,18 +247,24 @@ class Analyser:
             return dep
 
         return RuleContext(
-            declaration.label, declaration.location, self.exec_platform, platform, setting, toolchain, self._text
+            declaration.label,
+            declaration.location,
+            self.exec_platform,
+            platform,
+            setting,
+            toolchain,
+            partial(self._text, declaration.package),
         )
 
-    def _text(self, path: str) -> str | None:
+    def _text(self, package: str, path: str) -> str | None:
         from hermetic.loading.evaluate import read_source
 
         file = Path(self.loader.workspace) / path
         if not file.is_file():
-            self.loader.read_files[path] = ""
+            self.loader.note(package, path, "")
             return None
         data = read_source(file, path)
-        self.loader.read_files[path] = hashlib.sha256(data).hexdigest()
+        self.loader.note(package, path, hashlib.sha256(data).hexdigest())
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError:

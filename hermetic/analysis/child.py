@@ -55,9 +55,20 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         return _settings(loader, request)
     if request["what"] == "targets":
         return _targets(loader, request)
+    return _graph(loader, cache, request)
+
+
+def _graph(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str, Any]:
+    from hermetic.analysis import recollection
     from hermetic.analysis.codec import graph_object
     from hermetic.analysis.front import analyse
 
+    past = request.get("since")
+    memory = (
+        recollection.recall(cache, past["name"], past["changed"], request["exec_platform"]) if cache and past else None
+    )
+    if memory is not None:
+        loader.recall(memory.packages, memory.seen)
     answer = analyse(
         loader,
         request["patterns"],
@@ -66,13 +77,19 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         package=request.get("package"),
         keep_going=request.get("keep_going", False),
         tests_only=request.get("tests_only", False),
+        prepare=lambda analyser: recollection.restore(memory, analyser) if memory is not None else None,
     )
+    modules = {**(memory.modules if memory is not None else {}), **_modules(loader.workspace)}
+    name = ""
+    if cache is not None and not answer.errors:
+        name = recollection.keep(cache, loader, answer.analyser, modules, answer.found)
     return {
         "graph": graph_object(answer.graph),
         "errors": [error.to_dict() for error in answer.errors],
         "locks": dict(answer.locks),
-        "read_files": {**loader.read_files, **_modules(loader.workspace)},
+        "read_files": {**loader.read_files, **modules},
         "read_folders": loader.read_folders,
+        "memory": name,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hermetic.action import Action, ActionGraph, TargetNode
@@ -21,11 +21,13 @@ MANUAL = "manual"  # targets with this tag are left out of wildcard patterns
 @dataclass(frozen=True)
 class Answer:
     """``errors``: of targets that could not be analysed (with keep_going). ``locks``: label → what
-    ``hb lock`` resolves there."""
+    ``hb lock`` resolves there. ``found``: the targets that were asked for."""
 
     graph: ActionGraph
     errors: tuple[HbError, ...]
     locks: Mapping[str, str]
+    analyser: Analyser
+    found: Sequence[Configured]
 
 
 def analyse(
@@ -37,10 +39,12 @@ def analyse(
     package: str | None = None,
     keep_going: bool = False,
     tests_only: bool = False,
+    prepare: Callable[[Analyser], None] = lambda _: None,
 ) -> Answer:
-    """Analyse what the patterns name. ``overrides``: setting → text, over the defaults."""
+    """Analyse what the patterns name. ``overrides``: setting → text, over the defaults. ``prepare``: gives
+    the analyser what is known already."""
     wanted = PatternSet.parse(patterns, package)
-    return with_deep_stack(lambda: _analyse(loader, wanted, overrides, exec_platform, keep_going, tests_only))
+    return with_deep_stack(lambda: _analyse(loader, wanted, overrides, exec_platform, keep_going, tests_only, prepare))
 
 
 def _analyse(
@@ -50,8 +54,10 @@ def _analyse(
     exec_platform: str,
     keep_going: bool,
     tests_only: bool,
+    prepare: Callable[[Analyser], None],
 ) -> Answer:
     analyser = Analyser(loader, exec_platform)
+    prepare(analyser)
     config = configuration(analyser.settings, overrides)
     labels = expand(loader, patterns, tests_only)
     found: list[Configured] = []
@@ -64,7 +70,7 @@ def _analyse(
                 raise
             if not any(error is other for other in errors):  # one fault, however many targets need it
                 errors.append(error)
-    return Answer(graph_of(found), tuple(errors), analyser.locks)
+    return Answer(graph_of(found), tuple(errors), analyser.locks, analyser, found)
 
 
 def configuration(settings: Mapping[str, Setting], overrides: Mapping[str, str]) -> Configuration:

@@ -20,19 +20,19 @@ class Toolchains:
 
     def find(self, kind: str, runs_on: str, serves: str) -> ToolchainDeclaration:
         """The first one that fits. BuildFileError naming what there is when none does."""
-        for one in self._registered:
+        for one in self.registered:
             if (one.kind, one.exec, one.target) == (kind, runs_on, serves):
                 return one
-        known = [f"{one.kind} ({one.exec} → {one.target})" for one in self._registered]
+        known = [f"{one.kind} ({one.exec} → {one.target})" for one in self.registered]
         listed = f"registered are {', '.join(known) or 'none: call register_toolchains() in the root BUILD.py'}"
-        kinds = {one.kind for one in self._registered}
+        kinds = {one.kind for one in self.registered}
         raise BuildFileError(
             f"no toolchain {kind!r} runs on {runs_on} and serves {serves}",
             hint=(None if kind in kinds else did_you_mean(kind, kinds)) or listed,
         )
 
     @cached_property
-    def _registered(self) -> list[ToolchainDeclaration]:
+    def registered(self) -> list[ToolchainDeclaration]:
         try:
             patterns = PatternSet.parse(self._loader.root().registered)
         except CommandLineError as error:

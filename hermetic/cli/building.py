@@ -14,20 +14,22 @@ from hermetic.cli.results import print_rows, print_summary
 from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.errors import InternalError
-from hermetic.execution.frontend import Loaded
+from hermetic.execution.frontend import Loaded, Since
 from hermetic.execution.outcome import GOOD, BuildResult
 from hermetic.execution.publish import depth
 from hermetic.report.terminal import TerminalReporter
 from hermetic.store.protocols import MissingBlob
 
 
-def build(found: Session, load: Callable[[], Loaded], command: Sequence[str], stdout: TextIO | None = None) -> Ended:
+def build(
+    found: Session, load: Callable[[Since | None], Loaded], command: Sequence[str], stdout: TextIO | None = None
+) -> Ended:
     """Build what ``load`` gives, from the last build's snapshot where that is enough. ``stdout``: where
     the lines of results go."""
     reporter = TerminalReporter()
     past = warm.recall(found, command)
     ended = warm.rebuild(found, command, reporter, past) if past else None
-    ended = ended or _loaded(found, load(), command, reporter, past, stdout)
+    ended = ended or _loaded(found, load(past.since if past else None), command, reporter, past, stdout)
     for done in ended.result.failures:
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)

@@ -22,7 +22,7 @@ from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError, FetchError
 from hermetic.execution.executor import Earlier, Executor, Options
-from hermetic.execution.frontend import Frontend, Loaded
+from hermetic.execution.frontend import Frontend, Loaded, Since
 from hermetic.execution.outcome import BuildResult, Reporter
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
@@ -69,9 +69,16 @@ class Session:
             raise CommandLineError(f"--jobs {asked} is not a number of actions")
         return asked or len(os.sched_getaffinity(0))
 
-    def load(self, patterns: Sequence[str], *, tests_only: bool = False, keep_going: bool = False) -> Loaded:
+    def load(
+        self,
+        patterns: Sequence[str],
+        since: Since | None = None,
+        *,
+        tests_only: bool = False,
+        keep_going: bool = False,
+    ) -> Loaded:
         return frontend(self.workspace).graph(
-            patterns, package=self.workspace.package, keep_going=keep_going, tests_only=tests_only
+            patterns, package=self.workspace.package, keep_going=keep_going, tests_only=tests_only, since=since
         )
 
     def runner(self) -> Runner:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hermetic.cli.session import Session
     from hermetic.execution.columns import Columns
     from hermetic.execution.executor import Earlier
-    from hermetic.execution.frontend import Loaded
+    from hermetic.execution.frontend import Loaded, Since
     from hermetic.execution.outcome import Reporter
     from hermetic.execution.snapshot import Shown
     from hermetic.store.operation import Resolved
@@ -64,6 +64,15 @@ class Past:
     snapshot: Snapshot
     columns: Columns
     changed: frozenset[str]
+
+    @property
+    def since(self) -> Since:
+        """What the loader may remember, and what of it may no longer be true."""
+        from hermetic.execution.frontend import Since
+
+        decides = frozenset(self.snapshot.witness.files[: self.snapshot.front])
+        sources = frozenset(self.snapshot.witness.files) - decides
+        return Since(self.snapshot.memory, self.changed - sources)
 
     @property
     def sources(self) -> list[int]:
@@ -143,7 +152,9 @@ def _rebuilt(found: Session, command: Sequence[str], reporter: Reporter, past: P
         with suppress(Moved, OSError):
             seen = {path: node.digest.hash for path, node in found.sources.seen.items()}
             witness = snapshot.witness.renewed(seen, found.states.digest)
-            _write(found, command, ended, witness, snapshot.front, columns.updated(result.finished), state)
+            _write(
+                found, command, ended, witness, snapshot.front, columns.updated(result.finished), state, snapshot.memory
+            )
     return ended
 
 
@@ -180,7 +191,7 @@ def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, s
         files = {**front, **{path: _now(found, path) for path in sorted(sources - front.keys())}}
         columns = Columns.of(loaded.graph, finished, list(files))
         witness = Witness.take(found.workspace.root, files, loaded.read_folders, found.states.digest)
-        _write(found, command, ended, witness, len(front), columns, state)
+        _write(found, command, ended, witness, len(front), columns, state, loaded.memory)
 
 
 def _now(found: Session, path: str) -> str:
@@ -216,6 +227,7 @@ def _write(
     front: int,
     columns: Columns,
     state: str,
+    memory: str,
 ) -> None:
     places = published_places(ended.rows)
     snapshot = Snapshot(
@@ -224,6 +236,7 @@ def _write(
         len(columns.ids),
         str(found.store.root),
         state,
+        memory,
         tuple(ended.rows),
         places,
         identities_of(places),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,13 @@ class Frontend:
     memory: int = 4 << 30
 
     def graph(
-        self, patterns: Sequence[str], *, package: str | None = None, keep_going: bool = False, tests_only: bool = False
+        self,
+        patterns: Sequence[str],
+        *,
+        package: str | None = None,
+        keep_going: bool = False,
+        tests_only: bool = False,
+        since: Since | None = None,
     ) -> Loaded:
         """Analyse the patterns. Raises the child's error, or returns it with ``keep_going``."""
         answer = self._ask(
@@ -39,6 +45,7 @@ class Frontend:
                 "package": package,
                 "keep_going": keep_going,
                 "tests_only": tests_only,
+                "since": {"name": since.memory, "changed": sorted(since.changed)} if since else None,
             }
         )
         errors = [from_dict(one) for one in answer["errors"]]
@@ -46,8 +53,14 @@ class Frontend:
             raise errors[0]
         if "graph" not in answer:
             raise errors[0]
-        read = [_texts_by_path(answer.get(name)) for name in ("read_files", "read_folders")]
-        return Loaded(graph_from(answer["graph"]), tuple(errors), dict(answer["locks"]), *read)
+        return Loaded(
+            graph_from(answer["graph"]),
+            tuple(errors),
+            dict(answer["locks"]),
+            _texts_by_path(answer.get("read_files")),
+            _texts_by_path(answer.get("read_folders")),
+            str(answer.get("memory", "")),
+        )
 
     def targets(self, folders: Sequence[str], packages: Sequence[str]) -> LoadedTargets:
         """The unconfigured graph of all packages below ``folders``, of ``packages``, and of what they name."""
@@ -107,13 +120,23 @@ class Frontend:
 @dataclass(frozen=True)
 class Loaded:
     """``read_files``: path → SHA-256 of every file that loading read, rules' modules too ("" for what is
-    not there). ``read_folders``: path → listing digest of every folder it looked into."""
+    not there). ``read_folders``: path → listing digest of every folder it looked into. ``memory``: the name
+    of what the loader remembers of this load."""
 
     graph: ActionGraph
     errors: tuple[HbError, ...]
     locks: Mapping[str, str]
     read_files: Mapping[str, str] = field(default_factory=dict)
     read_folders: Mapping[str, str] = field(default_factory=dict)
+    memory: str = ""
+
+
+@dataclass(frozen=True)
+class Since:
+    """An earlier load, by what the loader remembers of it, and the files and folders changed since."""
+
+    memory: str
+    changed: Collection[str]
 
 
 @dataclass(frozen=True)

@@ -52,13 +52,15 @@ class Shown:
 class Snapshot:
     """``front``: how many of the witness's files decide what the actions are; sources follow. ``places``:
     what was published, ``identities``: and which files lay there. ``actions``: how many the build had.
-    ``store``: the folder its results are in, ``state``: what the history calls its graph."""
+    ``store``: the folder its results are in, ``state``: what the history calls its graph, ``memory``:
+    what the loader calls what it remembers."""
 
     witness: Witness
     front: int
     actions: int
     store: str
     state: str
+    memory: str
     rows: tuple[Shown, ...]
     places: tuple[str, ...]
     identities: bytes
@@ -80,6 +82,7 @@ class Snapshot:
             "actions": self.actions,
             "store": self.store,
             "state": self.state,
+            "memory": self.memory,
             "places": self.places,
         }
         sections = {
@@ -103,7 +106,7 @@ class Snapshot:
             rows = tuple(Shown(*row) for row in json.loads(sections.read("rows")))
             places = tuple(map(str, about["places"]))
             counts = int(about["front"]), int(about["actions"])
-            names = str(about["store"]), str(about["state"])
+            names = str(about["store"]), str(about["state"]), str(about["memory"])
         except (ValueError, KeyError, TypeError) as error:
             raise Damaged(repr(error)) from None
         witness = Witness.read(sections)

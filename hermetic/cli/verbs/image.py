@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
         target = loaded.graph.targets[loaded.graph.requested[0]]
         if target.layout != "image":
             raise CommandLineError(f"{args.label} is not an image")
-        code = build(found, lambda: loaded, ["image", *words]).exit_code
+        code = build(found, lambda _: loaded, ["image", *words]).exit_code
         if code:
             return code
         package, _, name = target.label.removeprefix("//").partition(":")

@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
         if target.layout in ("image", "index"):
             hint = f"hb image tar {target.label} -o image.tar makes a file that podman load and docker load read"
             raise CommandLineError(f"{target.label} is an image", hint=hint)
-        code = build(found, lambda: loaded, ["run", *words], sys.stderr).exit_code
+        code = build(found, lambda _: loaded, ["run", *words], sys.stderr).exit_code
         if code or args.dry_run:
             return code
         program = _program(shown(target, found.out), args.program, target.label)

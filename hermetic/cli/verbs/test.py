@@ -20,12 +20,12 @@ def main(words: Sequence[str]) -> int:
     args = parser.parse(words)
     from hermetic.cli.building import build
     from hermetic.cli.session import session
-    from hermetic.execution.frontend import Loaded
+    from hermetic.execution.frontend import Loaded, Since
 
     with session(args) as found:
 
-        def load() -> Loaded:
-            loaded = found.load(args.pattern, tests_only=True, keep_going=args.keep_going)
+        def load(since: Since | None) -> Loaded:
+            loaded = found.load(args.pattern, since, tests_only=True, keep_going=args.keep_going)
             if not loaded.graph.requested and not loaded.errors:
                 raise NoTests(f"no tests in {' '.join(args.pattern)}", hint="hb build builds targets that are no tests")
             return loaded
