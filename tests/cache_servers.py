@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 ACCESS, SECRET = "hb-test", "hb-test-secret"
+BUCKET = "caches"
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,9 @@ class S3Server:
             "s3", endpoint_url=self.endpoint, config=config
         )
 
-    def bucket(self) -> str:
-        name = f"b-{uuid.uuid4().hex[:12]}"
-        self.client().create_bucket(Bucket=name)
-        return name
-
-    def url(self, bucket: str) -> str:
-        return f"s3://{bucket}/pre?endpoint={self.endpoint}"
+    def url(self, endpoint: str = "") -> str:
+        """An empty place in the one bucket: each bucket takes whole volumes of this server."""
+        return f"s3://{BUCKET}/{uuid.uuid4().hex}?endpoint={endpoint or self.endpoint}"
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             return False
         try:
             client = found.client()
-            client.create_bucket(Bucket="ready")
-            client.put_object(Bucket="ready", Key="x", Body=b"x")
+            client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key="x", Body=b"x")
         except Exception:
             return False
         return True

@@ -42,8 +42,7 @@ class Machine:
 @pytest.fixture(params=["s3", "http", "grpc"])
 def url(request: pytest.FixtureRequest) -> str:
     if request.param == "s3":
-        server = request.getfixturevalue("s3")
-        return server.url(server.bucket())
+        return request.getfixturevalue("s3").url()
     if request.param == "http":
         return f"{request.getfixturevalue('http_cache').url}/{uuid.uuid4().hex}"
     return f"grpc://{request.getfixturevalue('casd')}"

@@ -5,9 +5,9 @@
     grpc(s)://host:port/instance
 
 Query options: ``mode`` (read, write, read-write, off), ``zone``, ``endpoint`` and ``region`` (S3),
-``ca``, ``cert`` and ``key`` (files of PEM, for grpcs and https), ``header`` (``Name:Value``, may be
-repeated). A password or token is better kept out of command lines: $HB_CACHE_TOKEN is sent as a bearer
-token, and ``header`` values may be ``$NAME`` of an environment variable.
+``ca``, ``cert`` and ``key`` (files of PEM, for grpcs and https), ``timeout`` (seconds without an answer),
+``header`` (``Name:Value``, may be repeated). A password or token is better kept out of command lines:
+$HB_CACHE_TOKEN is sent as a bearer token, and ``header`` values may be ``$NAME`` of an environment variable.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from hermetic.errors import CommandLineError, did_you_mean
 from hermetic.store.remote.protocol import Remote
 
-OPTIONS = ("mode", "zone", "endpoint", "region", "ca", "cert", "key", "header")
+OPTIONS = ("mode", "zone", "endpoint", "region", "ca", "cert", "key", "timeout", "header")
 SCHEMES = ("s3", "http", "https", "grpc", "grpcs")
+TIMEOUT = 5.0
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?", re.ASCII)
 _ZONE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 
 
@@ -66,6 +68,11 @@ class Address:
         return str(self) + (f"?endpoint={endpoint}" if endpoint else "")
 
     @property
+    def timeout(self) -> float:
+        """Seconds without a byte after which a request has failed."""
+        return float(self.options.get("timeout", TIMEOUT))
+
+    @property
     def mode(self) -> Mode | None:
         return mode(self.options["mode"]) if "mode" in self.options else None
 
@@ -92,6 +99,8 @@ def parse(url: str, environ: Mapping[str, str] = os.environ) -> Address:
             options[name] = value
     if "zone" in options:
         check_zone(options["zone"])
+    if not _SECONDS.fullmatch(options.get("timeout", "1")):
+        raise CommandLineError(f"the remote cache's timeout {options['timeout']!r} is not a number of seconds")
     if "mode" in options:
         mode(options["mode"])
     host = parts.netloc.rpartition("@")[2]

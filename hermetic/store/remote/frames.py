@@ -39,6 +39,23 @@ class Limited:
         return self._sink.write(data)
 
 
+class Pieces:
+    """An iterator of pieces as a readable stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, amount: int = CHUNK) -> bytes:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = piece
+        data, self._rest = self._rest[:amount], self._rest[amount:]
+        return data
+
+
 def compress(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=LEVEL).compress(data)
 

@@ -11,20 +11,19 @@ servers read only the last two parts of a path.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hermetic.digest import CHUNK, Digest
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.frames import Limited, expand
-from hermetic.store.remote.protocol import MAIN, Opener, RemoteError, Traffic
+from hermetic.store.remote.frames import Limited, Pieces, expand
+from hermetic.store.remote.protocol import MAIN, RESULT_LIMIT, Deadline, Opener, RemoteError, Traffic
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 WIDTH = 16
-RESULT_LIMIT = 64 << 20  # bytes of a result; an honest one is far smaller
 _HOPELESS = {401: "wants other credentials", 403: "denies access", 407: "is behind a proxy that wants credentials"}
 
 
@@ -46,10 +45,7 @@ class HttpRemote:
             if reply.status != 200:
                 self._absent(reply)
                 return None
-            data = self._read(reply, RESULT_LIMIT + 1)
-            if len(data) > RESULT_LIMIT:
-                raise RemoteError(f"{self.name}: a result is longer than {RESULT_LIMIT >> 20} MiB")
-            return data
+            return b"".join(self._pieces(reply, RESULT_LIMIT))
         finally:
             reply.release_conn()
 
@@ -76,10 +72,10 @@ class HttpRemote:
                 self._absent(reply)
                 return False
             if reply.headers.get("Content-Encoding", "") == "zstd":
-                expand(_Body(self, reply), sink, digest.size)  # type: ignore[arg-type]
+                expand(Pieces(self._pieces(reply, 2 * digest.size + CHUNK)), sink, digest.size)  # type: ignore[arg-type]
             else:
                 limited = Limited(sink, digest.size)
-                while data := self._read(reply, CHUNK):
+                for data in self._pieces(reply, 2 * digest.size + CHUNK):
                     limited.write(data)
             return True
         finally:
@@ -136,15 +132,27 @@ class HttpRemote:
             raise RemoteError(f"{self.name}: {_brief(error)}") from None
         return reply
 
-    def _read(self, reply: BaseHTTPResponse, amount: int) -> bytes:
+    def _pieces(self, reply: BaseHTTPResponse, limit: int) -> Iterator[bytes]:
+        """A reply's body as it comes, ``limit`` bytes at most."""
         from urllib3.exceptions import HTTPError
 
-        try:
-            data = reply.read(amount)
-        except (HTTPError, OSError) as error:
-            raise RemoteError(f"{self.name}: a reply broke off: {_brief(error)}") from None
-        self.traffic.count(received=len(data), requests=0)
-        return data
+        length = reply.headers.get("Content-Length", "")
+        expected = min(int(length), limit) if length.isdecimal() else limit
+        deadline = Deadline(self.name, expected, 2 * self._address.timeout)
+        got = 0
+        while True:
+            try:
+                data = reply.read1(CHUNK)
+            except (HTTPError, OSError) as error:
+                raise RemoteError(f"{self.name}: a reply broke off: {_brief(error)}") from None
+            if not data:
+                return
+            got += len(data)
+            self.traffic.count(received=len(data), requests=0)
+            deadline.check()
+            if got > limit:
+                raise RemoteError(f"{self.name}: a reply is too long")
+            yield data
 
     def _absent(self, reply: BaseHTTPResponse) -> None:
         """Raise unless the server says "not there"."""
@@ -166,17 +174,6 @@ class HttpRemote:
         if self._made is None:
             self._made = _pool(self._address)
         return self._made
-
-
-class _Body:
-    """A reply as a readable stream."""
-
-    def __init__(self, remote: HttpRemote, reply: BaseHTTPResponse) -> None:
-        self._remote = remote
-        self._reply = reply
-
-    def read(self, amount: int = CHUNK) -> bytes:
-        return self._remote._read(self._reply, amount if amount > 0 else CHUNK)
 
 
 def zoned(key: Digest, zone: str) -> Digest:
@@ -201,13 +198,20 @@ def _pool(address: Address) -> Any:
     return urllib3.PoolManager(
         maxsize=64,
         headers=headers,
-        timeout=urllib3.Timeout(connect=3, read=20),
+        timeout=urllib3.Timeout(connect=min(address.timeout, 3), read=address.timeout),
         retries=urllib3.Retry(
-            total=2, redirect=False, status_forcelist=[429, 500, 502, 503, 504], allowed_methods=None,
-            raise_on_status=False, backoff_factor=0.2, respect_retry_after_header=False,
+            total=2,
+            connect=1,
+            read=0,
+            redirect=False,
+            status_forcelist=[429, 500, 502, 503, 504],
+            allowed_methods=None,
+            raise_on_status=False,
+            backoff_factor=0.2,
+            respect_retry_after_header=False,
         ),
         **options,
-    )  # fmt: skip
+    )
 
 
 def _brief(error: BaseException) -> str:

@@ -21,15 +21,14 @@ from hermetic.digest import Digest
 from hermetic.proto import bytestream_pb2 as bs
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.frames import BadFrame, Limited, compress, compressed, decompress, expand
+from hermetic.store.remote.frames import BadFrame, Limited, Pieces, compress, compressed, decompress, expand
 from hermetic.store.remote.http import zoned
 from hermetic.store.remote.protocol import Opener, RemoteError, Traffic
 
 BATCH = 3 << 20  # bytes; messages are limited to 4 MiB unless both sides say otherwise
 ASKED = 2000  # digests in one FindMissingBlobs
 PIECE = 1 << 20  # bytes of a stream's message
-DEADLINE = 20.0  # seconds for a small request
-STREAM_DEADLINE = 600.0
+SLOWEST = 100_000  # bytes a second: a stream slower than that has failed
 ZSTD = pb.Compressor.ZSTD
 
 
@@ -79,11 +78,11 @@ class ReapiRemote:
         squeezed = ZSTD in self._abilities.supported_compressors
         kind = "compressed-blobs/zstd" if squeezed else "blobs"
         request = bs.ReadRequest(resource_name=self._resource(f"{kind}/{digest}"))
-        pieces = self._stream("Read", request)
+        pieces = self._stream("Read", request, digest.size)
         if pieces is None:
             return False
         if squeezed:
-            expand(_Pieces(pieces), sink, digest.size)  # type: ignore[arg-type]
+            expand(Pieces(pieces), sink, digest.size)  # type: ignore[arg-type]
         else:
             limited = Limited(sink, digest.size)
             for data in pieces:
@@ -109,9 +108,9 @@ class ReapiRemote:
         with content() as source:
             if ZSTD in self._abilities.supported_compressors:
                 with compressed(source, digest.size) as (frame, _):
-                    self._write(f"{upload}/compressed-blobs/zstd/{digest}", frame)
+                    self._write(f"{upload}/compressed-blobs/zstd/{digest}", frame, digest.size)
             else:
-                self._write(f"{upload}/blobs/{digest}", source)
+                self._write(f"{upload}/blobs/{digest}", source, digest.size)
 
     def put_small(self, blobs: Sequence[tuple[Digest, bytes]], zone: str) -> None:  # noqa: ARG002
         squeeze = ZSTD in self._abilities.supported_batch_update_compressors
@@ -165,17 +164,19 @@ class ReapiRemote:
         """One request and its reply, or None for "not found"."""
         call = _method(self._connected().unary_unary, pb.DESCRIPTOR.services_by_name[service].methods_by_name[method])
         self.traffic.count(sent=sent)
-        reply = self._guarded(lambda: call(request, timeout=DEADLINE, metadata=self._metadata))
+        allowed = self._address.timeout + sent / SLOWEST
+        reply = self._guarded(lambda: call(request, timeout=allowed, metadata=self._metadata))
         if reply is not None:
             self.traffic.count(received=reply.ByteSize(), requests=0)
         return reply
 
-    def _stream(self, method: str, request: bs.ReadRequest) -> Iterator[bytes] | None:
+    def _stream(self, method: str, request: bs.ReadRequest, size: int) -> Iterator[bytes] | None:
         """The data of a server's stream, or None for "not found", which shows in the first message."""
         descriptor = bs.DESCRIPTOR.services_by_name["ByteStream"].methods_by_name[method]
         call = _method(self._connected().unary_stream, descriptor)
         self.traffic.count()
-        replies = call(request, timeout=STREAM_DEADLINE, metadata=self._metadata)
+        allowed = 2 * self._address.timeout + size / SLOWEST
+        replies = call(request, timeout=allowed, metadata=self._metadata)
         first = self._guarded(lambda: next(replies, bs.ReadResponse()))
         return None if first is None else self._pieces(first, replies)
 
@@ -186,12 +187,13 @@ class ReapiRemote:
             yield reply.data
             reply = self._guarded(lambda: next(replies, None))
 
-    def _write(self, name: str, source: BinaryIO) -> None:
+    def _write(self, name: str, source: BinaryIO, size: int) -> None:
         descriptor = bs.DESCRIPTOR.services_by_name["ByteStream"].methods_by_name["Write"]
         call = _method(self._connected().stream_unary, descriptor)
         requests = _requests(self._resource(name), source, self.traffic)
         self.traffic.count()
-        if self._guarded(lambda: call(requests, timeout=STREAM_DEADLINE, metadata=self._metadata)) is None:
+        allowed = 2 * self._address.timeout + size / SLOWEST
+        if self._guarded(lambda: call(requests, timeout=allowed, metadata=self._metadata)) is None:
             raise RemoteError(f"{self.name}: the server has no ByteStream", fatal=True)
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
@@ -223,23 +225,6 @@ class ReapiRemote:
             if self._channel is None:
                 self._channel = _channel(self._address)
             return self._channel
-
-
-class _Pieces:
-    """An iterator of pieces as a readable stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, amount: int) -> bytes:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._rest = piece
-        data, self._rest = self._rest[:amount], self._rest[amount:]
-        return data
 
 
 def _requests(name: str, source: BinaryIO, traffic: Traffic) -> Iterator[bs.WriteRequest]:

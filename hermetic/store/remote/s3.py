@@ -24,9 +24,10 @@ from typing import IO, Any, BinaryIO, TypeVar
 from hermetic.digest import Digest
 from hermetic.store.remote.address import Address
 from hermetic.store.remote.frames import SPOOL, compressed, expand
-from hermetic.store.remote.protocol import Opener, RemoteError, Traffic
+from hermetic.store.remote.protocol import RESULT_LIMIT, Deadline, Opener, RemoteError, Traffic
 
 PART = 8 << 20  # bytes of a range or part; S3 takes no parts below 5 MiB
+FIRST, PIECE = 256, 256 << 10  # bytes read at once
 WIDTH = 8  # parts of one object at the same time
 CONNECTIONS = 64
 TRIES = 4  # of a conditional write that met another one
@@ -127,8 +128,9 @@ class S3Remote:
         reply = self._ask(lambda s3: s3.get_object(Bucket=self._address.host, Key=place))
         if reply is None:
             return None
-        data: bytes = self._body(reply["Body"])
-        return data
+        if reply["ContentLength"] > RESULT_LIMIT:
+            raise RemoteError(f"{self.name}: a result is too long")
+        return self._body(reply["Body"], reply["ContentLength"])
 
     def _exists(self, place: str) -> bool:
         return self._ask(lambda s3: s3.head_object(Bucket=self._address.host, Key=place)) is not None
@@ -186,7 +188,7 @@ class S3Remote:
         reply = self._ask(lambda s3: s3.get_object(**where, Range=f"bytes=0-{PART - 1}"))
         if reply is None:
             return False
-        sink.write(self._body(reply["Body"]))
+        sink.write(self._body(reply["Body"], reply["ContentLength"]))
         found = re.fullmatch(r"bytes 0-\d+/(\d+)", reply.get("ContentRange", ""))
         length = int(found[1]) if found else 0
         starts = range(PART, length, PART)
@@ -194,7 +196,7 @@ class S3Remote:
         def fetch(start: int) -> bytes:
             span = f"bytes={start}-{min(start + PART, length) - 1}"
             one = self._must(lambda s3: s3.get_object(**where, Range=span, IfMatch=reply["ETag"]))
-            return self._body(one["Body"])
+            return self._body(one["Body"], one["ContentLength"])
 
         if starts:
             with ThreadPoolExecutor(WIDTH) as pool:
@@ -202,13 +204,22 @@ class S3Remote:
                     sink.write(data)
         return True
 
-    def _body(self, body: Any) -> bytes:
+    def _body(self, body: Any, size: int) -> bytes:
+        deadline = Deadline(self.name, size, 2 * self._address.timeout)
+        parts = []
+        piece = FIRST  # grows: a slow answer shows early, a quick one is read in large pieces
         try:
-            data: bytes = body.read()
+            while data := body.read(piece):
+                parts.append(data)
+                deadline.check()
+                piece = min(2 * piece, PIECE)
+        except RemoteError:
+            raise
         except Exception as error:  # urllib3's and botocore's have no common base
-            raise RemoteError(f"{self.name}: a reply broke off: {error}") from None
-        self.traffic.count(received=len(data), requests=0)
-        return data
+            raise RemoteError(f"{self.name}: a reply broke off: {type(error).__name__}") from None
+        whole = b"".join(parts)
+        self.traffic.count(received=len(whole), requests=0)
+        return whole
 
     def _must(self, call: Callable[[Any], T], sent: int = 0) -> T:
         reply = self._ask(call, sent)
@@ -267,9 +278,9 @@ def _client(address: Address) -> Any:
 
     endpoint = address.options.get("endpoint")
     config = Config(
-        connect_timeout=3,
-        read_timeout=20,
-        retries={"max_attempts": 3, "mode": "standard"},
+        connect_timeout=min(address.timeout, 3),
+        read_timeout=address.timeout,
+        retries={"total_max_attempts": 2, "mode": "standard"},
         max_pool_connections=CONNECTIONS,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -24,8 +24,7 @@ def address(request: pytest.FixtureRequest) -> Callable[[str], str]:
 
     def make(kind: str) -> str:
         if kind == "s3":
-            server = request.getfixturevalue("s3")
-            return server.url(server.bucket())
+            return request.getfixturevalue("s3").url()
         if kind == "http":
             return f"{request.getfixturevalue('http_cache').url}/{uuid.uuid4().hex}"
         return f"grpc://{request.getfixturevalue('casd')}"
@@ -123,17 +122,17 @@ def test_batches_carry_what_is_there(address: Callable[[str], str]) -> None:
 
 
 def test_an_object_in_a_bucket_is_a_zstd_frame_and_never_replaced(s3) -> None:
-    bucket = s3.bucket()
-    remote = connect(parse(s3.url(bucket)))
+    address = parse(s3.url())
+    remote = connect(address)
     data = b"hello" * 1000
     digest = put(remote, data)
-    place = f"pre/hb/cas/main/{digest.hash[:2]}/{digest.hash}"
-    stored = s3.client().get_object(Bucket=bucket, Key=place)["Body"].read()
+    place = f"{address.path}/hb/cas/main/{digest.hash[:2]}/{digest.hash}"
+    stored = s3.client().get_object(Bucket=address.host, Key=place)["Body"].read()
     assert stored[:4] == b"\x28\xb5\x2f\xfd"
     assert len(stored) < 100
-    s3.client().put_object(Bucket=bucket, Key=place, Body=b"squatted")
+    s3.client().put_object(Bucket=address.host, Key=place, Body=b"squatted")
     put(remote, data)
-    assert s3.client().get_object(Bucket=bucket, Key=place)["Body"].read() == b"squatted"
+    assert s3.client().get_object(Bucket=address.host, Key=place)["Body"].read() == b"squatted"
 
 
 def test_a_read_is_one_request(remote: Remote) -> None:
@@ -181,5 +180,5 @@ def test_nobody_there_is_said_quickly(kind: str, tmp_path: Path, monkeypatch: py
 def test_wrong_credentials_are_hopeless(s3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(RemoteError, match="the secret key is wrong") as caught:
-        connect(parse(s3.url(s3.bucket()))).get_result(key(), MAIN)
+        connect(parse(s3.url())).get_result(key(), MAIN)
     assert caught.value.fatal

@@ -1,0 +1,84 @@
+"""Two machines with one remote between them, without a build: results are made by hand."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from hermetic import tree
+from hermetic.digest import Digest
+from hermetic.proto import reapi_pb2 as pb
+from hermetic.store import trust
+from hermetic.store.disk import DiskStore
+from hermetic.store.remote.address import Mode, connect, parse
+from hermetic.store.remote.cache import Download, RemoteCache, Terms
+from hermetic.store.remote.tiered import TieredStore
+from hermetic.store.trust import Policy, Signer
+from hermetic.tree import File
+
+KEY = Signer(trust.generate()[0], "a test")
+
+
+@dataclass
+class Machine:
+    """A store, and the remote behind it."""
+
+    disk: DiskStore
+    url: str
+    signer: Signer = KEY
+    mode: Mode = Mode.READ_WRITE
+    download: Download = Download.TOPLEVEL
+    zones: tuple[str, ...] = ("main",)
+    trusted: tuple[Signer, ...] = (KEY,)
+    caches: list[RemoteCache] = field(default_factory=list)
+
+    def open(self, url: str | None = None) -> TieredStore:
+        """As a new command of this machine would."""
+        address = parse(url or self.url)
+        policy = Policy.of("default", [one.public for one in self.trusted])
+        terms = Terms(self.mode, policy, self.signer, self.zones, self.download)
+        self.caches.append(RemoteCache(connect(address), "the remote", self.disk, terms))
+        return TieredStore(self.disk, self.caches[-1])
+
+    def end(self) -> list[str]:
+        """Wait for uploads; what the command says at its end."""
+        cache = self.caches[-1]
+        assert cache.uploads is None or cache.uploads.wait(60)
+        cache.close()
+        return cache.summary()
+
+    def check(self) -> None:
+        """Nothing is in the store under a name that is not its own."""
+        for path in (self.disk.root / "cas").rglob("*"):
+            if path.is_file():
+                assert Digest.of(path.read_bytes()).hash == path.name
+
+
+@dataclass(frozen=True)
+class Made:
+    """A result of a tree with files of several sizes, and its truth."""
+
+    key: Digest
+    result: pb.ActionResult
+    root: Digest
+    files: dict[str, bytes]
+
+
+def make(store: DiskStore, *sizes: int, seed: bytes | None = None) -> Made:
+    files = {
+        f"dir{n}/file{n}": (seed or os.urandom(16)) + os.urandom(size // 2) + bytes(size - size // 2)
+        for n, size in enumerate(sizes)
+    }
+    root = tree.build({name: File(store.put(data)) for name, data in files.items()}, store.put)
+    result = pb.ActionResult()
+    one = result.output_directories.add(path="/build/out")
+    one.root_directory_digest.hash, one.root_directory_digest.size_bytes = root.hash, root.size
+    log = store.put(b"said " + os.urandom(8))
+    result.stdout_digest.hash, result.stdout_digest.size_bytes = log.hash, log.size
+    return Made(Digest.of(os.urandom(16)), result, root, files)
+
+
+def contents(store: TieredStore, made: Made) -> dict[str, bytes]:
+    """The tree as a reader finds it. Raises MissingBlob."""
+    nodes = tree.walk(made.root, store.read)
+    return {path: store.read(node.digest) for path, node in nodes if isinstance(node, File)}
