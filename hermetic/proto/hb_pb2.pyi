@@ -250,3 +250,45 @@ class PackIndex(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PackIndex: _TypeAlias = PackIndex  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """What running an action took, stored in ActionResult.execution_metadata beside its trace. In no key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEAK_FIELD_NUMBER: _builtins.int
+    CPU_FIELD_NUMBER: _builtins.int
+    WALL_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    peak: _builtins.int
+    """bytes of its own that all its processes had together, as far as was seen"""
+    cpu: _builtins.float
+    """seconds, user and system"""
+    wall: _builtins.float
+    """seconds"""
+    read: _builtins.int
+    """bytes from devices"""
+    written: _builtins.int
+    """bytes to devices"""
+    jobs: _builtins.int
+    """how many jobs it was offered"""
+    def __init__(
+        self,
+        *,
+        peak: _builtins.int = ...,
+        cpu: _builtins.float = ...,
+        wall: _builtins.float = ...,
+        read: _builtins.int = ...,
+        written: _builtins.int = ...,
+        jobs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "jobs", b"jobs", "peak", b"peak", "read", b"read", "wall", b"wall", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
