@@ -261,7 +261,7 @@ image(name="below", layers=[":system", ":old_layer"], env={"PATH": "/bin", "FROM
 """
 
 
-@pytest.mark.parametrize("format_", ["oci", "v2s2", "layout"])
+@pytest.mark.parametrize("format_", ["v2s2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("oci", "layout"))])
 def test_an_image_on_a_base_from_a_registry(shelf, registry: str, format_: str, tmp_path: Path) -> None:
     shelf.build_file(HEAD + BASE_IMAGE)
     done = shelf.hb("build", "//:below")
@@ -349,3 +349,9 @@ def test_one_index_for_two_architectures(shelf, tmp_path: Path) -> None:
     failed = shelf.hb("build", "//:same")
     assert failed.code == 1
     assert "two images of the index are for amd64" in failed.err
+    assert shelf.hb("image", "validate", str(layout)).code == 0
+    assert shelf.hb("image", "validate", "//:one").code == 0
+    shutil.copytree(layout, tmp_path / "spoilt")
+    (tmp_path / "spoilt/blobs/sha256" / top["digest"].removeprefix("sha256:")).write_bytes(b"{}")
+    spoilt = shelf.hb("image", "validate", str(tmp_path / "spoilt"))
+    assert (spoilt.code, "it has 2" in spoilt.out) == (1, True), spoilt.out

@@ -31,4 +31,4 @@ def test_killed_at_every_point(tmp_path: Path, step: int) -> None:
 
 
 def test_killed_at_random_moments_while_others_write(tmp_path: Path) -> None:
-    assert crash("races", tmp_path, 20261121, 110)["problems"] == []
+    assert crash("races", tmp_path, 20261121, 60)["problems"] == []

@@ -36,7 +36,9 @@ from hermetic.store.treeops import chmeta, select
 from hermetic.tree import PLAIN, Directory, File, Meta, Symlink
 
 Flat = dict[str, Any]
-LOOSE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+LOOSE = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 # Few letters make collisions; the rest is what file names really look like somewhere.
 NAMES = st.one_of(
