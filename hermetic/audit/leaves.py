@@ -22,6 +22,7 @@ from hermetic.proto import reapi_pb2 as pb
 from hermetic.tree import EMPTY_TREE, Load
 
 MOST_FILES = 200  # of one source tree
+_TREE_WORDS = {"link": "edited", "type": "is another kind of file"}
 _PROPERTIES = {
     "hb:uid": "user id",
     "hb:root": "what it may do to its root",
@@ -159,8 +160,8 @@ class Pair:
             return
         for one in differences[:MOST_FILES]:
             path = f"{base}/{one.path}" if base else one.path
-            changed = "" if one.what != "link" else f" ({one.detail})"
-            text = f"source {path} {'edited' if one.what == 'link' else one.what}{changed}"
+            said = f"{one.what}: {one.detail}" if one.detail else one.what
+            text = f"source {path} {_TREE_WORDS.get(one.what, said)}"
             yield Leaf("source", text, declared=one.what in ("added", "removed"))
         if len(differences) > MOST_FILES:
             yield Leaf("source", f"more files of {base or 'the workspace'}/ changed", declared=False)

@@ -12,7 +12,7 @@ from hermetic.audit.explain import NEW, Cause, Earlier, Explainer, Explanation
 from hermetic.audit.pairing import View, pair
 from hermetic.audit.past import Baseline, Past
 from hermetic.digest import Digest
-from hermetic.execution.history import Head
+from hermetic.execution.history import ANY, TARGET, Head, step_hash
 from hermetic.execution.records import Event, State, Step
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.protocols import ActionCache
@@ -51,10 +51,9 @@ class Answer:
 
 def last_build_of(past: Past, label: str, workspace: str) -> Head | None:
     """The newest build of a workspace that had a target of this label."""
-    for head in reversed(past.heads):
-        if head.workspace == workspace and past.view(head).state.labelled(label):
-            return head
-    return None
+    name = step_hash(label, TARGET, ANY)
+    here = (head for head in reversed(past.heads) if head.workspace == workspace)
+    return next((head for head in here if past.history.knows(head, [name])), None)
 
 
 def why(past: Past, head: Head, label: str, cache: ActionCache, load: Load, now: float | None = None) -> Answer:

@@ -27,8 +27,9 @@ from typing import Any
 from hermetic.errors import StoreError
 from hermetic.execution.records import Event, Record, State
 
-FORMAT = 1
+FORMAT = 2
 ANY = "*"  # settings of no step
+TARGET = ""  # in the index: the mnemonic of a target
 KEEP = 200  # builds
 SLACK = 20  # builds more than that are removed together
 YOUNG = 3600.0  # seconds: a state this new may belong to a build whose head is still being written
@@ -83,6 +84,7 @@ class History:
     def _keep_state(self, state: State) -> str:
         body = _packed(state.to_object())
         names = {(one.label, one.mnemonic, settings) for one in state.steps for settings in (one.settings, ANY)}
+        names |= {(one.label, TARGET, ANY) for one in state.targets}
         index = array("Q", sorted({step_hash(*name) for name in names})).tobytes()
         first = {"format": FORMAT, "index": len(index), "body": len(body), "check": _check(index + body)}
         data = json.dumps(first, separators=(",", ":")).encode() + b"\n" + index + body
@@ -143,7 +145,7 @@ class History:
         return self._body(head)[1]
 
     def knows(self, head: Head, hashes: Sequence[int]) -> bool:
-        """Whether a build had any of the steps with these ``step_hash``es."""
+        """Whether a build had any of the steps or targets with these ``step_hash``es."""
         place = self.folder / "states" / head.state
         try:
             with place.open("rb") as stream:

@@ -119,7 +119,7 @@ def test_a_damaged_state_is_written_again(tmp_path: Path) -> None:
 
 
 def test_another_format_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FORMAT", 2)
+    monkeypatch.setattr(module, "FORMAT", 99)
     kept = History(tmp_path).add(head(1), record())
     monkeypatch.undo()
     history = History(tmp_path)
