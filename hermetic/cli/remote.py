@@ -74,13 +74,20 @@ def remote_cache(
         say(line)
 
 
-def tiered(disk: DiskStore, remote: RemoteCache | None) -> DiskStore:
-    """The store of a session: the local one, or the local one with a remote behind it."""
-    if remote is None:
-        return disk
-    from hermetic.store.remote.tiered import TieredStore
+def tiered(found: Workspace, args: argparse.Namespace, disk: DiskStore, remote: RemoteCache | None) -> DiskStore:
+    """The store of a session: the local one, or the local one with a remote behind it. A policy other than
+    the usual one also holds for what came from a remote earlier."""
+    if remote is not None:
+        from hermetic.store.remote.tiered import TieredStore
 
-    return TieredStore(disk, remote)
+        return TieredStore(disk, remote)
+    if not found.options["trust"]:
+        return disk
+    from hermetic.store.remote.tiered import ChoosyStore
+    from hermetic.store.trust import DEFAULT
+
+    chosen = policy(found, args, None)
+    return disk if chosen.name == DEFAULT else ChoosyStore(disk, chosen)
 
 
 def results(store: DiskStore) -> Results | None:

@@ -145,7 +145,7 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
             scratch_folder(disk.root, keep=getattr(args, "sandbox_debug", False)) as scratch,
             remote_cache(found, args, disk, cancel.is_set) as remote,
         ):
-            store = tiered(disk, remote)
+            store = tiered(found, args, disk, remote)
             sources = Sources(found.root, store, states)
             yield Session(found, store, DiskStage(store), states, sources, args, scratch, cancel, results(store))
     finally:

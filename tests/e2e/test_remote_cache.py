@@ -219,6 +219,10 @@ def test_a_release_reads_what_its_policy_names_only(machines, http_url: str, tmp
     refused = release.build("--trust-policy", "release")
     assert refused.summary["outcomes"] == {"built": 3}, "neither the remote's results nor the local copies of them"
     assert "a key the policy 'release' does not name" in refused.err
+    alone = machines(http_url, "laptop")
+    trust(alone, release=[key])
+    assert alone.build().built == 0
+    assert alone.hb("build", "//:ab", "--json", "--trust-policy", "release", "--cache-mode", "off").built == 3
 
 
 @pytest.mark.slow

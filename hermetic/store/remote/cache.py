@@ -124,15 +124,15 @@ class RemoteCache:
     def remember(self, key: Digest, result: pb.ActionResult) -> bool:
         """Promise again what a result in the local store says of its remote outputs. False: it came from
         a writer who is not trusted now, and must not be used."""
-        for one in result.execution_metadata.auxiliary_metadata:
-            where = hb_pb2.Whereabouts()
-            if one.Unpack(where):
-                if where.signer not in self.terms.policy.keys:
-                    return False
-                if where.remote == self._identity and self.terms.mode.reads:
-                    self._promises.add(result, where)
-                    with self._lock:
-                        self._relied.add(key)
+        where = whereabouts(result)
+        if where is None:
+            return True
+        if where.signer not in self.terms.policy.keys:
+            return False
+        if where.remote == self._identity and self.terms.mode.reads:
+            self._promises.add(result, where)
+            with self._lock:
+                self._relied.add(key)
         return True
 
     def offer(self, key: Digest, result: pb.ActionResult) -> None:
@@ -208,6 +208,12 @@ class RemoteCache:
         if sent.failed - len(sent.conflicts) - len(sent.blocked) > 0 and not self._guard.problems:
             lines.append(f"remote cache: {sent.failed} results could not be written")
         return lines
+
+
+def whereabouts(result: pb.ActionResult) -> hb_pb2.Whereabouts | None:
+    """What a stored result says of the remote it came from; None for one made here."""
+    where = hb_pb2.Whereabouts()
+    return where if any(one.Unpack(where) for one in result.execution_metadata.auxiliary_metadata) else None
 
 
 def keep_incident(root: Path, conflict: Conflict) -> Path:

@@ -18,7 +18,21 @@ from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import DiskStore
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
-from hermetic.store.remote.cache import Download, RemoteCache
+from hermetic.store.remote.cache import Download, RemoteCache, whereabouts
+from hermetic.store.trust import Policy
+
+
+class ChoosyStore(DiskStore):
+    """A local store under a policy: results that came from a remote count only when it trusts their signer."""
+
+    def __init__(self, disk: DiskStore, policy: Policy) -> None:
+        super().__init__(disk.root)
+        self._policy = policy
+
+    def get(self, key: Digest) -> pb.ActionResult | None:
+        found = super().get(key)
+        where = whereabouts(found) if found is not None else None
+        return found if where is None or where.signer in self._policy.keys else None
 
 
 class TieredStore(DiskStore):
