@@ -10,7 +10,7 @@ from hermetic.analysis.targetfile import SOURCE
 from hermetic.errors import HbError, QueryError
 from hermetic.query.environment import Environment
 from hermetic.query.evaluate import Found, evaluate
-from hermetic.query.functions import FUNCTIONS, SIGNATURES, TEXT_ARGUMENTS
+from hermetic.query.functions import FUNCTIONS, SIGNATURES, is_text
 from hermetic.query.lexer import shown
 from hermetic.query.loading import Scope, Source
 from hermetic.query.output.order import ordered
@@ -43,7 +43,7 @@ class Question:
     @property
     def words(self) -> list[Word]:
         """Every target pattern it needs, those of the universe only where a function looks at all of it."""
-        found = patterns(self.expression, dict(TEXT_ARGUMENTS))
+        found = patterns(self.expression, is_text)
         if any(FUNCTIONS[name].universal for name in _called(self.expression)):
             found += [Word(text, 0) for text in self.universe]
         return found

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from hermetic.errors import QueryError, did_you_mean
 from hermetic.query.environment import Environment
-from hermetic.query.functions import FUNCTIONS, Function
+from hermetic.query.functions import FUNCTIONS, Function, is_text
 from hermetic.query.graph import Nodes
 from hermetic.query.lexer import problem
-from hermetic.query.parser import Argument
 from hermetic.query.syntax import Call, Chain, Expression, Let, Number, SetOf, Word
 
 
@@ -91,7 +90,7 @@ def _call(call: Call, env: Environment, variables: Variables) -> Found:
     for at, argument in enumerate(call.arguments):
         if isinstance(argument, Number):
             values.append(argument.value)
-        elif isinstance(argument, Word) and function.signature.at(at) is Argument.TEXT:
+        elif isinstance(argument, Word) and is_text(call.function, at):
             values.append(argument)
         else:
             operand = _evaluate(argument, env, variables)

@@ -208,7 +208,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "visible": Function(visible, Signature((_T, _T), 2)),
 }
 SIGNATURES: Mapping[str, Signature] = {name: one.signature for name, one in FUNCTIONS.items()}
-TEXT_ARGUMENTS: Mapping[str, tuple[int, ...]] = {
-    name: tuple(at for at, one in enumerate(signature.arguments) if one is Argument.TEXT)
-    for name, signature in SIGNATURES.items()
-}
+
+
+def is_text(function: str, at: int) -> bool:
+    """Whether an argument of a function, counted from 0, is plain text."""
+    return SIGNATURES[function].at(at) is Argument.TEXT

@@ -4,21 +4,23 @@ Guarantees: a kept graph is used only while every file that loading read, and ev
 into, is what it was, and only for queries about packages it has. A damaged, foreign or outdated one is
 made again without a word; a folder that cannot be written costs time, nothing else.
 
-Two graphs are kept: ``all`` of the whole workspace, ``some`` of what the last narrower query needed, so
-that asking about one target never loads the packages it has nothing to do with.
+The graph of the whole workspace is kept, and those of the last narrower queries: asking about one target
+never loads packages it has nothing to do with.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermetic.analysis.targetfile import Block, decode
 from hermetic.analysis.targetfile import Damaged as DamagedBlock
+from hermetic.analysis.targetfile import decode
 from hermetic.errors import QueryError
 from hermetic.query.environment import wanted
 from hermetic.query.syntax import Word
@@ -28,6 +30,9 @@ from hermetic.store.witness import Moved, Witness
 
 if TYPE_CHECKING:
     from hermetic.execution.frontend import Frontend, LoadedTargets
+
+ALL = "all"  # the name of the whole graph
+KEPT = 8  # graphs of one workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,17 @@ class Scope:
                 (folders if pattern.recursive else packages)[pattern.package] = None
         return Scope(tuple(folders), tuple(packages))
 
-    def lies_in(self, block: Block) -> bool:
-        """Whether everything this asks for has been loaded into ``block``."""
-        scope = block.head["scope"]
-        tops: Sequence[str] = scope["folders"]
-        loaded = frozenset(scope["loaded"])
-        return all(any(lies_below(one, top) for top in tops) for one in self.folders) and all(
-            one in loaded or any(lies_below(one, top) for top in tops) for one in self.packages
+    def lies_in(self, folders: Sequence[str], packages: Iterable[str]) -> bool:
+        """Whether this asks for nothing but what lies below ``folders``, and ``packages``."""
+        loaded = frozenset(packages)
+        return all(any(lies_below(one, top) for top in folders) for one in self.folders) and all(
+            one in loaded or any(lies_below(one, top) for top in folders) for one in self.packages
         )
+
+    @property
+    def name(self) -> str:
+        """The name of the file that keeps this scope's graph."""
+        return hashlib.sha256(json.dumps([self.folders, self.packages]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -70,38 +78,49 @@ class Source:
 
     def targets(self, scope: Scope) -> Targets:
         """The graph of everything in ``scope``."""
-        for name in ("all", "some"):
-            kept = self._kept(name, scope)
+        for path in self._files():
+            kept = self._kept(path, scope)
             if kept is not None:
                 return kept
         loaded = self.frontend().targets(scope.folders, scope.packages)
         circles = circles_of(loaded.block)
-        self._keep("all" if "" in scope.folders else "some", loaded, circles)
+        with suppress(OSError, Moved):
+            self._keep(scope, loaded, circles)
         return Targets(loaded.block, circles=circles)
 
-    def _kept(self, name: str, scope: Scope) -> Targets | None:
+    def _files(self) -> list[Path]:
+        """What is kept: the whole graph first, then the newest."""
         try:
-            with Sections(self.state / name, _magic()) as sections:
+            with os.scandir(self.state) as entries:
+                found = [(entry.name != ALL, -entry.stat().st_mtime_ns, entry.name) for entry in entries]
+        except OSError:
+            return []
+        return [self.state / name for _, _, name in sorted(found) if not name.startswith(".")]
+
+    def _kept(self, path: Path, scope: Scope) -> Targets | None:
+        try:
+            with Sections(path, _magic()) as sections:
                 about = json.loads(sections.read("about"))
                 if about["root"] != str(self.root) or about["ignore"] != list(self.ignore):
                     return None
-                block = decode(sections.read("targets"))
-                if not scope.lies_in(block) or Witness.read(sections).changed():
+                if not scope.lies_in(about["folders"], about["loaded"]) or Witness.read(sections).changed():
                     return None
+                block = decode(sections.read("targets"))
             circles = [[int(node) for node in circle] for circle in about["circles"]]
         except (OSError, ValueError, KeyError, TypeError, Damaged, DamagedBlock):
             return None
         return Targets(block, circles=circles)
 
-    def _keep(self, name: str, loaded: LoadedTargets, circles: Sequence[Sequence[int]]) -> None:
-        errors = loaded.block.head["errors"]
-        if errors["packages"] or errors["folders"]:
+    def _keep(self, scope: Scope, loaded: LoadedTargets, circles: Sequence[Sequence[int]]) -> None:
+        head = loaded.block.head
+        if head["errors"]["packages"] or head["errors"]["folders"]:
             return  # what a failed package looked for is not known
-        about = {"root": str(self.root), "ignore": list(self.ignore), "circles": circles}
-        with suppress(OSError, Moved):
-            witness = Witness.take(self.root, loaded.read_files, loaded.read_folders)
-            sections = {"about": json.dumps(about).encode(), "targets": bytes(loaded.block.data), **witness.sections()}
-            write_sections(self.state / name, _magic(), sections)
+        about = {"root": str(self.root), "ignore": list(self.ignore), "circles": circles, **head["scope"]}
+        witness = Witness.take(self.root, loaded.read_files, loaded.read_folders)
+        sections = {"about": json.dumps(about).encode(), "targets": bytes(loaded.block.data), **witness.sections()}
+        write_sections(self.state / (ALL if "" in scope.folders else scope.name), _magic(), sections)
+        for old in self._files()[KEPT:]:
+            old.unlink(missing_ok=True)
 
 
 def _magic() -> str:

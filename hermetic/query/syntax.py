@@ -6,6 +6,7 @@ these are limited by the parser: no walk over a tree can run out of stack.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -65,9 +66,9 @@ class Call:
 Expression: TypeAlias = Word | SetOf | Let | Chain | Call
 
 
-def patterns(expression: Expression | Number, text_arguments: dict[str, tuple[int, ...]]) -> list[Word]:
-    """The words of an expression that are target patterns, in order. ``text_arguments``: which arguments
-    of a function are plain texts."""
+def patterns(expression: Expression | Number, is_text: Callable[[str, int], bool]) -> list[Word]:
+    """The words of an expression that are target patterns, in order. ``is_text``: whether an argument of a
+    function, by its number, is plain text."""
     found: list[Word] = []
     waiting: list[Expression | Number] = [expression]
     while waiting:
@@ -82,7 +83,6 @@ def patterns(expression: Expression | Number, text_arguments: dict[str, tuple[in
             case Chain():
                 waiting += (*(operand for _, operand in reversed(one.rest)), one.first)
             case Call():
-                texts = text_arguments.get(one.function, ())
-                kept = [argument for at, argument in enumerate(one.arguments) if at not in texts]
+                kept = [argument for at, argument in enumerate(one.arguments) if not is_text(one.function, at)]
                 waiting += reversed(kept)
     return found

@@ -13,7 +13,7 @@ from hermetic.cli.options import Parser, add_common
 from hermetic.cli.streams import say
 from hermetic.cli.workspace import Workspace, find
 from hermetic.query.answer import Answer, Question, ask, lines, unconfigured
-from hermetic.query.functions import FUNCTIONS
+from hermetic.query.functions import FUNCTIONS, is_text
 from hermetic.query.loading import Source
 from hermetic.query.output import FORMATS
 from hermetic.query.output.order import ORDERS
@@ -64,11 +64,18 @@ def _parser() -> Parser:
 
 
 def expression_of(words: Sequence[str]) -> str:
-    """``deps //x 2`` as words of the command line is ``deps(//x, 2)``; other words are joined by spaces."""
+    """``deps //x 2`` as words of the command line is ``deps(//x, 2)``, and texts among them need no quotes of
+    their own. Words that do not begin with a function are joined by spaces."""
     first, *rest = words
-    if first in FUNCTIONS and rest and not rest[0].lstrip().startswith("("):
-        return f"{first}({', '.join(rest)})"
-    return " ".join(words)
+    if first not in FUNCTIONS or not rest or rest[0].lstrip().startswith("("):
+        return " ".join(words)
+    return f"{first}({', '.join(_quoted(word) if is_text(first, at) else word for at, word in enumerate(rest))})"
+
+
+def _quoted(text: str) -> str:
+    if text[:1] in ("'", '"') and text[-1] == text[0] and len(text) > 1:
+        return text
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def source(found: Workspace, args: argparse.Namespace) -> Source:

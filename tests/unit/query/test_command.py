@@ -73,6 +73,10 @@ def hb(tmp_path_factory: pytest.TempPathFactory) -> Hb:
         (["deps", "(//a)"], "deps (//a)"),
         (["//a", "+", "//b"], "//a + //b"),
         (["deps(//a)", "-", "//a"], "deps(//a) - //a"),
+        (["kind", "image rule", "//..."], "kind('image rule', //...)"),
+        (["attr", "name", "it's", "//a"], "attr('name', \"it's\", //a)"),
+        (["filter", "'x y'", "//a + //b"], "filter('x y', //a + //b)"),
+        (["rbuildfiles", "a b.py", "c.py"], "rbuildfiles('a b.py', 'c.py')"),
         (["deps"], "deps"),
         (["//a"], "//a"),
     ],
@@ -229,7 +233,7 @@ def test_a_read_only_workspace(hb: Hb, tmp_path: Path) -> None:
         )
         assert done.stdout.splitlines() == ["//a:a", "//a:a.txt", "//b:b", "//b:b.txt"]
     assert not (tmp_path / "ws" / ".hb").exists()
-    assert list((tmp_path / "store" / "workspaces").glob("*/query/some"))
+    assert list((tmp_path / "store" / "workspaces").glob("*/query/*"))
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,7 +186,7 @@ def test_the_patterns_of_a_query_are_those_it_looks_at() -> None:
     assert words("let v = //a in kind(x, deps($v - set(//b c:all)) + //d)") == ["//a", "//b", "c:all", "//d"]
     assert words("attr(name, //no, //e)") == ["//e"]
     assert words("allrdeps(//a)") == ["//a", "//u/..."]
-    assert words("rbuildfiles(a/b.py)") == ["//u/..."]
+    assert words("rbuildfiles(a/b.py, c.py)") == ["//u/..."]
 
 
 def test_every_function_is_in_the_guide() -> None:

@@ -58,6 +58,19 @@ def test_narrow_and_wide_queries_do_not_push_one_another_out(asked: Asked) -> No
     assert [loads(asked, query) for query in ("deps(//a)", "//...", "//c")] == [0, 0, 0]
 
 
+def test_narrow_queries_do_not_push_one_another_out(asked: Asked) -> None:
+    assert [loads(asked, f"deps(//{name})") for name in "abcabc"] == [1, 0, 1, 0, 0, 0]  # b is behind a
+
+
+def test_only_so_many_graphs_are_kept(asked: Asked) -> None:
+    for number in range(loading.KEPT + 3):
+        asked.write({f"n{number}/BUILD.py": ""})
+        asked.labels(f"//n{number}:all")
+    assert len(list(asked.state.iterdir())) == loading.KEPT
+    assert loads(asked, f"//n{loading.KEPT + 2}:all") == 0
+    assert loads(asked, "//n0:all") == 1
+
+
 CHANGES: dict[str, tuple[dict[str, str | None], list[str]]] = {
     "a BUILD.py": (
         {"b/BUILD.py": 'from rules.demo import compile\ncompile(name="b")\n'},
