@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 
 from hermetic.errors import EnvironmentError_
@@ -37,6 +35,9 @@ def mermaid(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
 
 
 def svg(catalogue: Shown, nodes: Sequence[int]) -> Iterator[str]:
+    import shutil
+    import subprocess
+
     program = shutil.which("dot")
     if program is None:
         raise EnvironmentError_(
