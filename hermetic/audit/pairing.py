@@ -7,7 +7,7 @@ actions are of no use: they change with every edit of a BUILD file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,6 +19,9 @@ TraceOf: TypeAlias = Callable[[str], Trace | None]
 Pairs: TypeAlias = list[tuple[int, int]]
 
 
+FEW = 16  # steps
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A state whose traces can be asked for by key."""
@@ -27,10 +30,13 @@ class View:
     trace: TraceOf
 
 
-def pair(new: View, news: Iterable[int], old: View, olds: Iterable[int]) -> tuple[Pairs, list[int], list[int]]:
+def pair(new: View, news: Sequence[int], old: View, olds: Sequence[int]) -> tuple[Pairs, list[int], list[int]]:
     """Pairs (new, old), then what is only new, then what is only old. Equal keys pair first, equal
     settings before others."""
-    pairs: Pairs = []
+    pairs = _alike(new.state, news, old.state, olds)
+    if pairs is not None:
+        return pairs, [], []
+    pairs = []
     left, gone = _matched(
         list(news), list(olds), lambda one: new.state.steps[one][:4], lambda one: old.state.steps[one][:4], pairs
     )
@@ -38,6 +44,16 @@ def pair(new: View, news: Iterable[int], old: View, olds: Iterable[int]) -> tupl
         if left and gone:
             left, gone = _by_group(new, left, old, gone, depth, pairs)
     return pairs, left, gone
+
+
+def _alike(new: State, news: Sequence[int], old: State, olds: Sequence[int]) -> Pairs | None:
+    """The pairs where both sides have the same names in the same order, each once: what most needs are."""
+    if len(news) != len(olds) or len(news) > FEW:
+        return None
+    names = [new.steps[one][:3] for one in news]
+    if names != [old.steps[one][:3] for one in olds] or len(set(names)) != len(names):
+        return None
+    return list(zip(news, olds, strict=True))
 
 
 def _by_group(
