@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hermetic.cli.options import Parser, add_common
 from hermetic.cli.streams import say
 from hermetic.cli.workspace import Workspace, find
+from hermetic.errors import CommandLineError
 from hermetic.query.answer import Answer, Question, ask, lines, unconfigured
 from hermetic.query.functions import FUNCTIONS, is_text
 from hermetic.query.loading import Source
@@ -27,6 +28,7 @@ BATCH = 4096  # lines written at once
 
 def main(words: Sequence[str]) -> int:
     args = _parser().parse(words)
+    output = _output(args)
     found = find(Path.cwd(), args.config, args.set)
     universe = [one for patterns in args.universe for one in patterns.split(",")]
     question = Question.of(expression_of(args.expression), found.package, universe, args.keep_going)
@@ -36,7 +38,7 @@ def main(words: Sequence[str]) -> int:
         answer = configured(question, found, args, source(found, args))
     else:
         answer = ask(question, unconfigured(question, source(found, args), args.tool_deps))
-    _write(lines(answer, args.output or ("text" if args.actions else "label"), args.order_output, question))
+    _write(lines(answer, output, args.order_output, question))
     return _ending(answer)
 
 
@@ -50,17 +52,31 @@ def _parser() -> Parser:
     parser.add_argument("expression", nargs="+", help="a query; or a function and its arguments as words of their own")
     parser.add_argument("--output", choices=sorted(FORMATS), help="how the answer looks (default: label)")
     parser.add_argument("--order_output", "--order-output", choices=ORDERS, default="auto", help="default: auto")
-    parser.add_argument("--universe", "--universe_scope", metavar="PATTERNS", action="append", default=[])
+    parser.add_argument(
+        "--universe", "--universe_scope", metavar="PATTERNS", action="append", default=[],
+        help="what allrdeps() and rbuildfiles() look at (default: //...)",
+    )  # fmt: skip
     parser.add_argument("--keep-going", "--keep_going", "-k", action="store_true", help="answer in spite of errors")
     parser.add_argument("--configured", action="store_true", help="targets with their settings, selects resolved")
     parser.add_argument("--actions", action="store_true", help="the actions of the targets found")
     for name, about in (("tool", "what is built for this machine"), ("implicit", "what rules add by themselves")):
-        for spelling in (f"{name}_deps", f"{name}-deps"):
-            dest = f"{name}_deps"
-            parser.add_argument(f"--{spelling}", dest=dest, action="store_true", default=True, help=argparse.SUPPRESS)
-            parser.add_argument(f"--no{spelling}", dest=dest, action="store_false", help=f"leave out {about}")
+        spellings = (f"{name}_deps", f"{name}-deps")
+        dest = spellings[0]
+        parser.add_argument(*(f"--{one}" for one in spellings), dest=dest, action="store_true", help=argparse.SUPPRESS)
+        parser.add_argument(
+            *(f"--no{one}" for one in spellings), dest=dest, action="store_false", help=f"leave out {about}"
+        )
+        parser.set_defaults(**{dest: True})
     add_common(parser)
     return parser
+
+
+def _output(args: argparse.Namespace) -> str:
+    if args.actions and args.output == "build":
+        raise CommandLineError("--output build shows targets, not actions", hint="use --output text or --output json")
+    if not args.actions and args.output == "text":
+        raise CommandLineError("--output text shows actions", hint="add --actions, or use --output json")
+    return str(args.output or ("text" if args.actions else "label"))
 
 
 def expression_of(words: Sequence[str]) -> str:

@@ -108,6 +108,8 @@ def test_operators_as_words(hb: Hb) -> None:
         (["//a", "--output", "xml"], 2, "invalid choice: 'xml'"),
         (["//a", "--outptu", "label"], 2, "did you mean '--output'?"),
         (["//a", "--order_output", "up"], 2, "invalid choice: 'up'"),
+        (["//a", "--output", "text"], 2, "add --actions"),
+        (["//a", "--output", "build", "--actions"], 2, "shows targets, not actions"),
         (["//a", "--config", "ram"], 2, "did you mean 'arm'?"),
         (["//a + //nope", "--keep-going"], 3, "there is no package //nope"),
         (["mnemonic(x, //a)"], 7, "add --actions"),
