@@ -64,7 +64,7 @@ def _loaded(
         result = found.execute(loaded.graph, reporter, _requested(loaded.graph))
         ended = _published(found, loaded, result)
     state = remember(found, loaded, command, result)
-    if ended.good and state:
+    if state:
         warm.keep(found, loaded, command, ended, state)
     return ended
 

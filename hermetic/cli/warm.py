@@ -148,7 +148,7 @@ def _rebuilt(found: Session, command: Sequence[str], reporter: Reporter, past: P
     bad = {name for name in outcomes if outcomes[name] not in GOOD}
     rows = _shown_again(found, [row for row in snapshot.rows if row.id not in bad], artifacts, snapshot.published)
     ended = Ended(result, len(snapshot.rows), rows, outcomes)
-    if ended.good:
+    if _certain(found, ended):
         with suppress(Moved, OSError):
             seen = {path: node.digest.hash for path, node in found.sources.seen.items()}
             witness = snapshot.witness.renewed(seen, found.states.digest)
@@ -177,11 +177,22 @@ def _shown_again(
     return tuple(new.get(row.id, row) for row in rows)
 
 
+def _certain(found: Session, ended: Ended) -> bool:
+    """Whether all went well and every new result was found worth keeping: a success that the sandbox has
+    doubts about is no hit, and no snapshot may make it one."""
+    from hermetic.execution.outcome import Outcome
+
+    ran = (Outcome.BUILT, Outcome.EVICTED)
+    return ended.good and all(
+        one.outcome not in ran or found.store.has_result(one.key) for one in ended.result.finished.values()
+    )
+
+
 def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
     """Remember a build that went well. ``state``: what the history calls its graph."""
     from hermetic.execution.columns import Columns, shown_sources, sources_of
 
-    if UNREMEMBERED.intersection(command):
+    if UNREMEMBERED.intersection(command) or not _certain(found, ended):
         return
     finished = {name: ended.result.finished[name] for name in sorted(ended.result.finished)}
     front = {**loaded.read_files, **_own_files(found)}

@@ -32,6 +32,7 @@ from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.protocols import MissingBlob
 
 VERSION = "1\n"
+TOMBS = "evicted"  # keys whose results were removed to make room
 _FOLDERS = ("cas", "exec", "ac", "stage", "derived", "tmp")
 
 
@@ -195,6 +196,18 @@ class DiskStore:
             return None
         except Exception:  # protobuf raises DecodeError, which has no stable public base
             return None
+
+    def was_evicted(self, key: Digest) -> bool:
+        """See ``ActionCache``; the tombstones are hermetic.store.gc's."""
+        try:
+            (self.root / TOMBS / key.hash[:2] / key.hash).unlink()
+        except OSError:
+            return False
+        return True
+
+    def has_result(self, key: str) -> bool:
+        """Whether there is a result under the key with this hash."""
+        return os.path.exists(f"{self.root}/ac/{key[:2]}/{key}")
 
     def put_result(self, key: Digest, result: pb.ActionResult) -> None:
         with self._incoming() as (stream, temporary):

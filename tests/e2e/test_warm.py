@@ -211,6 +211,16 @@ def test_a_failure_is_not_remembered(hb: Hb) -> None:
     assert hb.built == 0
 
 
+def test_a_doubtful_success_is_not_remembered(hb: Hb, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner stores no result of an action it has doubts about."""
+    with monkeypatch.context() as doubt:
+        doubt.setattr("hermetic.store.disk.DiskStore.put_result", lambda *_: None)
+        assert hb.build("//:one", "//:t1").code == 0
+    stored = hb.build("//:one", "//:t1")
+    assert (stored.way, stored.built > 0) == ("loaded", True)
+    assert hb.build("//:one", "//:t1").way == "nothing"
+
+
 def test_each_command_line_has_its_own(hb: Hb) -> None:
     hb.build("//:one")
     assert hb.build("//:both").way == "loaded"
