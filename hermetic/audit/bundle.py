@@ -21,8 +21,7 @@ from hermetic.audit.past import Past
 from hermetic.digest import Digest
 from hermetic.errors import HbError, UserError
 from hermetic.execution.history import Head
-from hermetic.execution.keys import EXECUTABLE
-from hermetic.execution.records import State, Trace
+from hermetic.execution.records import EXECUTABLE, State, Trace
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.protocols import ActionCache, BlobStore
 from hermetic.tree import Directory, Load, walk

@@ -21,8 +21,7 @@ from hermetic.audit.leaves import Leaf, Pair
 from hermetic.audit.origins import Edited, Origin, origins, settings_changed
 from hermetic.audit.pairing import View, pair
 from hermetic.audit.subject import subject_of
-from hermetic.execution.records import State, Step, Trace
-from hermetic.execution.symbolic import SYMBOL
+from hermetic.execution.records import SYMBOL, State, Step, Trace
 from hermetic.tree import Load
 
 # Of one edit's leaves these are causes each; without them the first is, and the others are its details.

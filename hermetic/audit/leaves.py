@@ -16,8 +16,7 @@ from hermetic.audit.treediff import tree_differences
 from hermetic.audit.words import clip, json_changes, line_changes, word_changes
 from hermetic.digest import Digest
 from hermetic.errors import HbError
-from hermetic.execution.keys import EXECUTABLE
-from hermetic.execution.records import Entry, Step, Trace
+from hermetic.execution.records import EXECUTABLE, Entry, Step, Trace
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.tree import EMPTY_TREE, Load
 

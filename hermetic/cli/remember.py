@@ -6,16 +6,18 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hermetic
-from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.errors import HbError
-from hermetic.execution.frontend import Loaded
 from hermetic.execution.history import DamagedRecord, Head, History
-from hermetic.execution.outcome import BuildResult
-from hermetic.execution.recording import record_of, record_of_part
-from hermetic.execution.records import Record
+
+if TYPE_CHECKING:
+    from hermetic.cli.session import Session
+    from hermetic.execution.frontend import Loaded
+    from hermetic.execution.outcome import BuildResult
+    from hermetic.execution.records import Record
 
 
 def history_of(store: Path) -> History:
@@ -24,6 +26,8 @@ def history_of(store: Path) -> History:
 
 def remember(found: Session, loaded: Loaded, command: Sequence[str], result: BuildResult) -> str:
     """For hb log, hb why and hb diff. Returns what the history calls the build's state, "" without one."""
+    from hermetic.execution.recording import record_of
+
     files = files_read(loaded, found.workspace.root)
     return _keep(found, command, result, record_of(loaded.graph, result.finished, files))
 
@@ -33,6 +37,8 @@ def remember_part(
 ) -> str | None:
     """The same for a build of which only a part was looked at. ``state``: before it; ``ids``: the actions
     behind its steps. None when that state is gone."""
+    from hermetic.execution.recording import record_of_part
+
     try:
         before = history_of(found.store.root).state(Head("", 0, "", (), 0, state=state))
     except DamagedRecord:

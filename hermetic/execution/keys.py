@@ -21,6 +21,7 @@ from hermetic import tree
 from hermetic.action import Action, Input, Inside, Kind, Made, Mode, Ref, Root, SourceFile, SourceTree
 from hermetic.digest import Digest
 from hermetic.errors import ActionError
+from hermetic.execution.records import EXECUTABLE
 from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.operation import Resolved
@@ -28,7 +29,6 @@ from hermetic.store.protocols import BlobStore
 from hermetic.tree import File, Node, Subdir
 
 Resolve = Callable[[Ref], Resolved]
-EXECUTABLE = " x"  # after the digest of a file that may be executed
 LONGEST_SUBJECT = 2000  # characters
 
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from hermetic.proto import hb_pb2
 
 
+EXECUTABLE = " x"  # in a trace, after the digest of a file that may be executed
+SYMBOL = "~"  # begins what stands for a key or a digest that is not known yet
+
+
 class Step(NamedTuple):
     """An action of a build. ``settings``: ``name=value,…``. ``key``: "" when it never got one.
     ``needs``: places in ``State.steps`` of those whose outputs it takes."""

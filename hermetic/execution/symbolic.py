@@ -16,15 +16,14 @@ from graphlib import TopologicalSorter
 from hermetic.action import Action, ActionGraph, Input, Mode
 from hermetic.analysis.codec import made_in
 from hermetic.errors import HbError
-from hermetic.execution.keys import EXECUTABLE, command_message, key_trace, source_of
+from hermetic.execution.keys import command_message, key_trace, source_of
 from hermetic.execution.operations import operation
 from hermetic.execution.outcome import Finished
+from hermetic.execution.records import EXECUTABLE, SYMBOL
 from hermetic.execution.sources import Sources
 from hermetic.proto import hb_pb2
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import BlobStore
-
-SYMBOL = "~"  # begins what stands for a key or a digest that is not known yet
 
 
 def with_symbols(

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_warm import HB, for_ninja, quiet
+from bench_warm import HB, for_ninja, quiet, targets
 from common import paired, row, timed
 from workspace import generate
 
@@ -25,9 +25,8 @@ def measure(count: int, folder: Path) -> None:
     ninja.mkdir()
     for_ninja(root, ninja)
     env = {"HB_STORE": str(folder / "store")}
-    # The last target of the last package: at the top of the graph.
-    last = max(root.glob("g*/p*"), key=lambda one: (int(one.parent.name[1:]), int(one.name[1:])))
-    label = f"//{last.relative_to(root)}:t9"
+    package, name, _, _ = max(targets(root), key=lambda one: int(one[1][1:]))  # at the top of the graph
+    label = f"//{package}:{name}"
 
     def why() -> None:
         quiet(HB, "why", label, cwd=root, **env)
