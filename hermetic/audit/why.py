@@ -108,7 +108,11 @@ def earlier_of(step: Step, event: Event, found: Baseline | None, past: Past, now
     ended = past.events(found.head).get(found.step)
     if ended is not None and ended.outcome in (*FAILURES, "skipped"):
         return Cause("failed", f"{ended.outcome} in build {found.head.id}; only successes are kept")
-    return Cause("evicted", f"its result is no longer in the store (last used {ago(now - found.head.time)})")
+    used = found.head.time
+    swept = next(((when, words) for when, words in past.history.sweeps() if when > used), None)
+    if swept is not None:
+        return Cause("evicted", f"evicted {ago(now - swept[0])} (hb cache gc {swept[1]}), last used {ago(now - used)}")
+    return Cause("evicted", f"its result is no longer in the store (last used {ago(now - used)})")
 
 
 def _stopped(

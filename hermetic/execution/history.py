@@ -2,6 +2,7 @@
 
     builds/<id>.build        one line of JSON (the head), then the compressed events and key traces
     builds/states/<hash>     which step had which key, shared by all builds that found the same
+    builds/sweeps            when results were removed to make room, one line of JSON each
 
 Guarantees: a record appears complete or not at all; one that was torn or damaged, or that another
 version of hb wrote, counts as absent; reading a record's head reads nothing else, and asking a hundred
@@ -31,6 +32,7 @@ FORMAT = 2
 ANY = "*"  # settings of no step
 TARGET = ""  # in the index: the mnemonic of a target
 KEEP = 200  # builds
+SWEEPS = 100  # remembered
 SLACK = 20  # builds more than that are removed together
 YOUNG = 3600.0  # seconds: a state this new may belong to a build whose head is still being written
 
@@ -117,6 +119,20 @@ class History:
             with suppress(OSError):
                 if time.time() - place.stat().st_mtime > YOUNG:
                     place.unlink()
+
+    def note_sweep(self, when: float, words: str) -> None:
+        """Remember that results were removed to make room; ``words``: why, such as ``--max-size 20G``."""
+        rows = [*self.sweeps()[-SWEEPS + 1 :], (when, words)]
+        _place(self.folder / "sweeps", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+
+    def sweeps(self) -> list[tuple[float, str]]:
+        """When results were removed to make room (seconds since 1970, oldest first), and why."""
+        found = []
+        with suppress(OSError, ValueError, TypeError):
+            for line in (self.folder / "sweeps").read_text(encoding="utf-8").splitlines():
+                when, words = json.loads(line)
+                found.append((float(when), str(words)))
+        return found
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -173,6 +173,16 @@ def test_the_same_key_again(past: Any) -> None:
     assert past.why(past.build("1", "evicted")) == ["its result is no longer in the store (last used 1 hour ago)"]
 
 
+def test_what_was_evicted_to_make_room(past: Any) -> None:
+    past.build("1")
+    past.history.note_sweep(1.0, "--keep-days 9")  # before it was used
+    past.history.note_sweep(2 * 3600.0, "--max-size 20G")
+    past.count += 1
+    assert past.why(past.build("1", "evicted")) == [
+        "evicted 1 hour ago (hb cache gc --max-size 20G), last used 2 hours ago"
+    ]
+
+
 def test_what_never_started(past: Any) -> None:
     assert past.why(past.build("", "skipped")) == ["not started: something it needs failed, or the build was stopped"]
 

@@ -159,6 +159,17 @@ def test_a_state_that_may_be_in_use_stays(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "states" / young).exists()
 
 
+def test_sweeps_are_remembered_the_last_hundred(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    assert history.sweeps() == []
+    for number in range(module.SWEEPS + 5):
+        history.note_sweep(float(number), f"--max-size {number}G")
+    assert len(history.sweeps()) == module.SWEEPS
+    assert history.sweeps()[-1] == (module.SWEEPS + 4.0, f"--max-size {module.SWEEPS + 4}G")
+    (tmp_path / "sweeps").write_text("torn\n")
+    assert history.sweeps() == []
+
+
 def test_the_newest_success_says_how_long_a_step_takes(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.add(head(1, "/other"), Record(record().state, (Event(0, "built", 9.0, "", "", ""),)))
