@@ -14,6 +14,7 @@ from hermetic.execution.outcome import BuildResult, Outcome
 from hermetic.execution.publish import digest_of, publish
 from hermetic.execution.snapshot import Shown
 from hermetic.store.operation import Resolved
+from hermetic.store.roots import register
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def show(found: Session, target: TargetNode | Shown, resolved: Resolved) -> Show
     if stays_remote(found.store, resolved):
         digest, path = digest_of(target, resolved, found.store), ""
     else:
+        register(found.store.root, found.out)
         digest, place = publish(target, resolved, found.out, found.store, found.stage, found.derived)
         path = str(place)
     return Shown(

@@ -41,6 +41,8 @@ CACHE: Mapping[str, tuple[type, Any]] = {
     "read_zones": (list, ["main"]),
     "download": (str, "toplevel"),
     "signing_key": (str, ""),
+    "max_size": (str, ""),  # of the local store
+    "keep_days": (int, 0),
 }
 
 
@@ -205,6 +207,15 @@ def _one_of(name: str, value: str, known: Sequence[str], where: Location) -> Non
     if value not in known:
         hint = did_you_mean(value, known) or f"one of {', '.join(known)}"
         raise BuildFileError(f"option {name!r} in [tool.hb.cache] cannot be {value!r}", location=where, hint=hint)
+
+
+def tidy(found: Workspace, disk: DiskStore) -> None:
+    """After a build: keep the local store's quota, when there is one."""
+    table = cache_table(found)
+    if table["max_size"] or table["keep_days"]:
+        from hermetic.cli.tidy import after_build
+
+        after_build(disk, table)
 
 
 def _wait(cache: RemoteCache, leave: bool) -> None:

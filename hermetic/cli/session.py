@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from hermetic.action import ActionGraph
 from hermetic.cli import workspace
 from hermetic.cli.null import new_build_id
-from hermetic.cli.remote import remote_cache, results, tiered
+from hermetic.cli.remote import remote_cache, results, tidy, tiered
 from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError, FetchError
@@ -30,6 +30,7 @@ from hermetic.fetch.spec import FetchRequest
 from hermetic.sandbox.namespace import NamespaceSandbox
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
+from hermetic.store.lease import in_use
 from hermetic.store.operation import Resolved
 from hermetic.store.stage import DiskStage
 
@@ -142,12 +143,14 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
     cancel = threading.Event()
     try:
         with (
+            in_use(disk.root),
             scratch_folder(disk.root, keep=getattr(args, "sandbox_debug", False)) as scratch,
             remote_cache(found, args, disk, cancel.is_set) as remote,
         ):
             store = tiered(found, args, disk, remote)
             sources = Sources(found.root, store, states)
             yield Session(found, store, DiskStage(store), states, sources, args, scratch, cancel, results(store))
+        tidy(found, disk)
     finally:
         states.close()
 

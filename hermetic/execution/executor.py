@@ -317,7 +317,7 @@ class Executor:
         action_id = done.action.id
         if isinstance(done.error, MissingBlob) and self._rewind(state, done.action):
             return
-        if action_id in state.again and done.outcome is Outcome.BUILT:
+        if done.outcome is Outcome.BUILT and (action_id in state.again or self._forgotten(done)):
             done = replace(done, outcome=Outcome.EVICTED)
         state.finished[action_id] = done
         self.reporter.finished(done)
@@ -329,6 +329,10 @@ class Executor:
         if done.outputs != self.earlier.before.get(action_id):
             state.moved.add(action_id)
         self._hand_on(state, action_id, done.outputs)
+
+    def _forgotten(self, done: Finished) -> bool:
+        """Whether the result was known once, and removed to make room."""
+        return bool(done.key) and self.runner.cache.was_evicted(Digest(done.key, 0))
 
     def _pass(self, state: _State, action_id: str) -> None:
         """Nothing the action sees has changed since the earlier build, so its result is what it was."""

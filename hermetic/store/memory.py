@@ -58,5 +58,8 @@ class MemoryStore:
     def get(self, key: Digest) -> pb.ActionResult | None:
         return self.results.get(key)
 
+    def was_evicted(self, key: Digest) -> bool:  # noqa: ARG002
+        return False
+
     def put_result(self, key: Digest, result: pb.ActionResult) -> None:
         self.results[key] = result

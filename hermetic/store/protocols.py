@@ -66,6 +66,10 @@ class ActionCache(Protocol):
     def get(self, key: Digest) -> pb.ActionResult | None: ...
     def put_result(self, key: Digest, result: pb.ActionResult) -> None: ...
 
+    def was_evicted(self, key: Digest) -> bool:
+        """Whether a result was removed to make room. Says so once: the caller has made it again."""
+        ...
+
 
 class Stage(Protocol):
     """Trees made real on disk, once, shared by everyone, read-only."""

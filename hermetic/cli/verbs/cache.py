@@ -1,27 +1,120 @@
-"""``hb cache``: look after the caches."""
+"""``hb cache``: what is in the local store, whether it is sound, making room; keys for signing results."""
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hermetic.cli.options import Parser, add_common
+from hermetic.cli.streams import say
 from hermetic.errors import CommandLineError
+
+if TYPE_CHECKING:
+    from hermetic.store.disk import DiskStore
+
+KINDS = {
+    "cas": "blobs",
+    "exec": "executable twins of blobs",
+    "ac": "results",
+    "stage": "staged trees (their files are links of blobs)",
+    "derived": "compressed layers, made again when needed",
+    "quarantine": "rotten blobs that verify set aside",
+}
 
 
 def main(words: Sequence[str]) -> int:
-    about = "Make a key for signing results (keygen)."
-    parser = Parser("cache", about, "hb cache keygen --output ci.pem")
-    parser.add_argument("what", choices=["keygen"])
+    about = (
+        "stats: size of the store and hit rates of past builds. verify: read everything and compare with its name.\n"
+        "gc: remove what was not used for long. keygen: make a key for signing results of a remote cache."
+    )
+    parser = Parser("cache", about, "hb cache gc --max-size 20G --keep-days 14")
+    parser.add_argument("what", choices=["stats", "verify", "gc", "keygen"])
+    parser.add_argument("--repair", action="store_true", help="verify: set rotten blobs aside, remove broken results")
+    parser.add_argument("--max-size", metavar="SIZE", help="gc: what results may take: 500M, 20G")
+    parser.add_argument("--keep-days", metavar="N", type=float, help="gc: results not used for longer go")
+    parser.add_argument("--dry-run", "-n", action="store_true", help="gc: only say what would go")
     parser.add_argument("--output", "-o", metavar="FILE", help="keygen: where the private key goes (default: your own)")
     add_common(parser)
     args = parser.parse(words)
-    return _keygen(args.output)
+    if args.what == "keygen":
+        return _keygen(args.output)
+    from hermetic.cli import workspace
+    from hermetic.store.disk import DiskStore
+
+    found = workspace.find(Path.cwd(), args.config, args.set)
+    store = DiskStore(found.store_path(args.store))
+    if args.what == "stats":
+        return _stats(store)
+    return _verify(store, args.repair) if args.what == "verify" else _gc(store, args)
+
+
+def _stats(store: DiskStore) -> int:
+    from hermetic.execution.history import History
+
+    print(f"store {store.root}")
+    for kind, about in KINDS.items():
+        count, size = _measure(store.root / kind, linked=kind == "stage")
+        if count:
+            print(f"  {count:8}  {size / 1e6:10.1f} MB  {about}")
+    outcomes: dict[str, int] = {}
+    heads = History(store.root / "builds").heads()
+    for head in heads:
+        for word, count in head.outcomes.items():
+            outcomes[word] = outcomes.get(word, 0) + count
+    total = sum(outcomes.values()) - outcomes.get("skipped", 0)
+    if total:
+        hits = outcomes.get("hit-local", 0), outcomes.get("hit-remote", 0)
+        rates = [f"{100 * count / total:.1f} %" for count in hits]
+        print(f"last {len(heads)} builds: {total} actions, {rates[0]} local hits, {rates[1]} remote hits")
+        print("  " + ", ".join(f"{word} {count}" for word, count in outcomes.items()))
+    return 0
+
+
+def _measure(folder: Path, *, linked: bool) -> tuple[int, int]:
+    """How many files (or staged trees) are in a folder of the store, and their bytes."""
+    if linked:
+        return sum(1 for _ in folder.glob("*/*")), 0
+    count = size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            count += 1
+            size += os.lstat(os.path.join(place, name)).st_size
+    return count, size
+
+
+def _verify(store: DiskStore, repair: bool) -> int:
+    from contextlib import nullcontext
+
+    from hermetic.store.lease import alone
+    from hermetic.store.verify import verify
+
+    with alone(store.root) if repair else nullcontext():
+        found = verify(store, repair=repair)
+    for name in ("rotten", "broken", "incomplete", "trees"):
+        for path in getattr(found, name):
+            print(f"{name}\t{path}")
+    say(f"hb: read {found.blobs} blobs, {found.size / 1e6:.1f} MB: {'all sound' if found.good else 'not all sound'}")
+    if found.good or repair:
+        return 0
+    say("  → hb cache verify --repair sets them aside; what is missing then is made or fetched again")
+    return 1
+
+
+def _gc(store: DiskStore, args: argparse.Namespace) -> int:
+    from hermetic.cli.tidy import collect, described, limits
+
+    if args.max_size is None and args.keep_days is None:
+        raise CommandLineError("hb cache gc needs a limit", hint="--max-size 20G, --keep-days 14, or both")
+    swept = collect(store, limits(args.max_size, args.keep_days), dry_run=args.dry_run)
+    say(f"hb: {described(swept, 'would remove' if args.dry_run else 'removed')}")
+    return 0
 
 
 def _keygen(output: str | None) -> int:
     """The private key into a file of its owner, the public one to stdout."""
-    from hermetic.cli.streams import say
     from hermetic.store.trust import generate, own_key, write_key
 
     path = Path(output) if output else own_key()

@@ -1,0 +1,88 @@
+"""Keeping the local store small: by hand (``hb cache gc``) and, where a quota is set, after a build."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hermetic.cli.streams import say
+from hermetic.errors import CommandLineError, StoreError
+
+if TYPE_CHECKING:
+    from hermetic.store.disk import DiskStore
+    from hermetic.store.gc import Limits, Swept
+
+EVERY = 86400.0  # seconds between two automatic looks
+STAMP = "tidied"
+_SIZE = re.compile(r"(\d+)([KMGT]?)", re.ASCII)
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def parse_size(text: str) -> int:
+    found = _SIZE.fullmatch(text.strip().removesuffix("B").removesuffix("i").upper())
+    if not found:
+        raise CommandLineError(f"{text!r} is not a size", hint="write 500M or 20G")
+    return int(found[1]) << _UNITS[found[2]]
+
+
+def limits(max_size: str | None, keep_days: float | None) -> Limits:
+    from hermetic.store.gc import Limits
+
+    if keep_days is not None and keep_days < 0:
+        raise CommandLineError(f"{keep_days} is not a number of days")
+    return Limits(parse_size(max_size) if max_size else None, keep_days * 86400.0 if keep_days is not None else None)
+
+
+def collect(store: DiskStore, bounds: Limits, *, dry_run: bool = False) -> Swept:
+    """Make room. Raises StoreError when another hb uses the store."""
+    from hermetic.store.gc import sweep
+    from hermetic.store.lease import alone
+    from hermetic.store.roots import pinned
+
+    with alone(store.root):
+        trees, blobs = pinned(store)
+        return sweep(store, bounds, time.time(), last_uses(store.root), trees, blobs, dry_run=dry_run)
+
+
+def last_uses(root: Path) -> dict[str, float]:
+    """Key → when a build last had it, by the history. Builds that found nothing changed touch no file."""
+    from hermetic.execution.history import DamagedRecord, History
+
+    history = History(root / "builds")
+    by_state: dict[str, tuple[float, Any]] = {}
+    for head in history.heads():
+        by_state[head.state] = (head.time + head.wall, head)  # heads come oldest first
+    used: dict[str, float] = {}
+    for when, head in by_state.values():
+        with suppress(DamagedRecord):
+            for step in history.state(head).steps:
+                used[step.key] = max(used.get(step.key, 0.0), when)
+    return used
+
+
+def after_build(store: DiskStore, table: Mapping[str, Any]) -> None:
+    """Keep the quota of [tool.hb.cache], once a day, when nobody else uses the store."""
+    if not table.get("max_size") and not table.get("keep_days"):
+        return
+    stamp = store.root / STAMP
+    with suppress(OSError):
+        if time.time() - stamp.stat().st_mtime < EVERY:
+            return
+    try:
+        swept = collect(store, limits(str(table.get("max_size") or ""), table.get("keep_days") or None))
+        stamp.touch()
+    except (StoreError, OSError):
+        return
+    if swept.results or swept.blobs:
+        say(f"hb: the store was over its limits: {described(swept)}")
+
+
+def described(swept: Swept, would: str = "removed") -> str:
+    return (
+        f"{would} {swept.results} results, {swept.blobs} blobs and {swept.trees} staged trees, "
+        f"{swept.size / 1e6:.1f} MB; {swept.left / 1e6:.1f} MB of results stay"
+    )
