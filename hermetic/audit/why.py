@@ -111,7 +111,7 @@ def earlier_of(step: Step, event: Event, found: Baseline | None, past: Past, now
     used = found.head.time
     swept = next(((when, words) for when, words in past.history.sweeps() if when > used), None)
     if swept is not None:
-        return Cause("evicted", f"evicted {ago(now - swept[0])} (hb cache gc {swept[1]}), last used {ago(now - used)}")
+        return Cause("evicted", f"evicted {ago(now - swept[0])} ({swept[1]}), last used {ago(now - used)}")
     return Cause("evicted", f"its result is no longer in the store (last used {ago(now - used)})")
 
 

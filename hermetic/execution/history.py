@@ -121,7 +121,7 @@ class History:
                     place.unlink()
 
     def note_sweep(self, when: float, words: str) -> None:
-        """Remember that results were removed to make room; ``words``: why, such as ``--max-size 20G``."""
+        """Remember that results were removed to make room; ``words``: why, such as "store quota 20 GiB"."""
         rows = [*self.sweeps()[-SWEEPS + 1 :], (when, words)]
         _place(self.folder / "sweeps", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
 

@@ -175,12 +175,10 @@ def test_the_same_key_again(past: Any) -> None:
 
 def test_what_was_evicted_to_make_room(past: Any) -> None:
     past.build("1")
-    past.history.note_sweep(1.0, "--keep-days 9")  # before it was used
-    past.history.note_sweep(2 * 3600.0, "--max-size 20G")
+    past.history.note_sweep(1.0, "another")  # before it was used
+    past.history.note_sweep(2 * 3600.0, "store quota 20 GiB")
     past.count += 1
-    assert past.why(past.build("1", "evicted")) == [
-        "evicted 1 hour ago (hb cache gc --max-size 20G), last used 2 hours ago"
-    ]
+    assert past.why(past.build("1", "evicted")) == ["evicted 1 hour ago (store quota 20 GiB), last used 2 hours ago"]
 
 
 def test_what_never_started(past: Any) -> None:
