@@ -54,7 +54,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
     if request["what"] == "settings":
         return _settings(loader, request)
     if request["what"] == "targets":
-        return _targets(loader, request)
+        return _targets(loader, cache, request)
     return _graph(loader, cache, request)
 
 
@@ -107,16 +107,26 @@ def _modules(workspace: Path) -> dict[str, str]:
     return found
 
 
-def _targets(loader: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _targets(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str, Any]:
     from base64 import b64encode
 
+    from hermetic.analysis import recollection
     from hermetic.analysis.targets import collect
 
+    past, platform = request.get("since"), request["exec_platform"]
+    memory = None
+    if cache and past:
+        memory = recollection.recall(cache, past["name"], past["changed"], platform, recollection.PACKAGES)
+    if memory is not None:
+        loader.recall(memory.packages, memory.seen)
+    block = collect(loader, request["folders"], request["packages"])
+    modules = {**(memory.modules if memory is not None else {}), **_modules(loader.workspace)}
     return {
-        "targets": b64encode(collect(loader, request["folders"], request["packages"])).decode(),
+        "targets": b64encode(block).decode(),
         "errors": [],
-        "read_files": {**loader.read_files, **_modules(loader.workspace)},
+        "read_files": {**loader.read_files, **modules},
         "read_folders": loader.read_folders,
+        "memory": recollection.keep_packages(cache, loader, modules, platform) if cache else "",
     }
 
 

@@ -32,7 +32,7 @@ from hermetic.loading.loader import Loader, Package
 from hermetic.settings import Configuration
 
 KEPT = 8  # memories of one workspace
-NAME = "memory-"
+NAME, PACKAGES = "memory-", "packages-"  # what memories of builds and of queries are called
 VERSION = f"1 {sys.implementation.cache_tag}"
 
 
@@ -60,28 +60,40 @@ def keep(
         places[id(one)] = len(places)
         deps = tuple(places[id(dep)] for dep in one.deps)
         targets.append((*keys[id(one)], tuple(one.providers), one.node, dict(one.actions), deps, one.reads))
-    memory = Memory(
-        VERSION,
-        analyser.exec_platform.name,
-        loader.loaded,
-        {path: loader.seen_by(path) for path in loader.loaded},
-        dict(modules),
-        analyser.toolchains.registered,
-        targets,
-    )
+    toolchains = analyser.toolchains.registered
+    return _keep(folder, _memory(loader, modules, analyser.exec_platform.name, toolchains, targets), NAME)
+
+
+def keep_packages(folder: Path, loader: Loader, modules: Mapping[str, str], exec_platform: str) -> str:
+    """Remember packages only. Returns the memory's name, "" when it cannot be kept."""
+    return _keep(folder, _memory(loader, modules, exec_platform, (), ()), PACKAGES)
+
+
+def _memory(
+    loader: Loader,
+    modules: Mapping[str, str],
+    exec_platform: str,
+    toolchains: Sequence[ToolchainDeclaration],
+    targets: Sequence[Any],
+) -> Memory:
+    seen = {path: loader.seen_by(path) for path in loader.loaded}
+    return Memory(VERSION, exec_platform, loader.loaded, seen, dict(modules), toolchains, targets)
+
+
+def _keep(folder: Path, memory: Memory, prefix: str) -> str:
     try:
         data = pickle.dumps(memory, protocol=5)
         name = hashlib.sha256(data).hexdigest()[:32]
-        _write(folder, f"{NAME}{name}", data)
+        _write(folder, prefix, name, data)
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError, OSError):
         return ""  # a rule's value that has no lasting form, or a full disk
     return name
 
 
-def recall(folder: Path, name: str, changed: Iterable[str], exec_platform: str) -> Memory | None:
+def recall(folder: Path, name: str, changed: Iterable[str], exec_platform: str, prefix: str = NAME) -> Memory | None:
     """What is still true of a memory when these files and folders changed; None when nothing is."""
     try:
-        data = (folder / f"{NAME}{name}").read_bytes()
+        data = (folder / f"{prefix}{name}").read_bytes()
         if hashlib.sha256(data).hexdigest()[:32] != name:
             return None
         memory: Memory = pickle.loads(data)
@@ -143,12 +155,12 @@ def _is_folder(path: str, memory: Memory) -> bool:
     return path == "" or any(name == path or name.startswith(f"{path}/") for name in memory.packages)
 
 
-def _write(folder: Path, name: str, data: bytes) -> None:
+def _write(folder: Path, prefix: str, name: str, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "wb") as stream:
         stream.write(data)
-    os.replace(temporary, folder / name)
-    found = sorted(folder.glob(f"{NAME}*"), key=lambda one: one.stat().st_mtime, reverse=True)
+    os.replace(temporary, folder / f"{prefix}{name}")
+    found = sorted(folder.glob(f"{prefix}*"), key=lambda one: one.stat().st_mtime, reverse=True)
     for old in found[KEPT:]:
         with suppress(OSError):
             old.unlink()

@@ -45,7 +45,7 @@ class Frontend:
                 "package": package,
                 "keep_going": keep_going,
                 "tests_only": tests_only,
-                "since": {"name": since.memory, "changed": sorted(since.changed)} if since else None,
+                "since": _since(since),
             }
         )
         errors = [from_dict(one) for one in answer["errors"]]
@@ -62,11 +62,12 @@ class Frontend:
             str(answer.get("memory", "")),
         )
 
-    def targets(self, folders: Sequence[str], packages: Sequence[str]) -> LoadedTargets:
+    def targets(self, folders: Sequence[str], packages: Sequence[str], since: Since | None = None) -> LoadedTargets:
         """The unconfigured graph of all packages below ``folders``, of ``packages``, and of what they name."""
         from base64 import b64decode
 
-        answer = self._ask({"what": "targets", "folders": list(folders), "packages": list(packages)})
+        request = {"what": "targets", "folders": list(folders), "packages": list(packages)}
+        answer = self._ask({**request, "since": _since(since)})
         for one in answer["errors"]:
             raise from_dict(one)
         try:
@@ -74,8 +75,12 @@ class Frontend:
             check(block)
         except (KeyError, TypeError, ValueError) as error:
             raise InternalError(f"the loader's answer is not a target graph: {error}"[:500]) from None
-        read = [_texts_by_path(answer.get(name)) for name in ("read_files", "read_folders")]
-        return LoadedTargets(block, *read)
+        return LoadedTargets(
+            block,
+            _texts_by_path(answer.get("read_files")),
+            _texts_by_path(answer.get("read_folders")),
+            str(answer.get("memory", "")),
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """The workspace's settings as they are in force: name, value, values, doc."""
@@ -141,11 +146,16 @@ class Since:
 
 @dataclass(frozen=True)
 class LoadedTargets:
-    """``read_files`` and ``read_folders``: as those of ``Loaded``."""
+    """``read_files``, ``read_folders`` and ``memory``: as those of ``Loaded``."""
 
     block: Block
     read_files: Mapping[str, str]
     read_folders: Mapping[str, str]
+    memory: str = ""
+
+
+def _since(since: Since | None) -> dict[str, Any] | None:
+    return {"name": since.memory, "changed": sorted(since.changed)} if since else None
 
 
 def _texts_by_path(data: Any) -> dict[str, str]:

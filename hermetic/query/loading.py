@@ -5,7 +5,7 @@ into, is what it was, and only for queries about packages it has. A damaged, for
 made again without a word; a folder that cannot be written costs time, nothing else.
 
 The graph of the whole workspace is kept, and those of the last narrower queries: asking about one target
-never loads packages it has nothing to do with.
+never loads packages it has nothing to do with. After a change only the packages it is about are evaluated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hermetic.store.sections import Damaged, Sections, write_sections
 from hermetic.store.witness import Moved, Witness
 
 if TYPE_CHECKING:
-    from hermetic.execution.frontend import Frontend, LoadedTargets
+    from hermetic.execution.frontend import Frontend, LoadedTargets, Since
 
 ALL = "all"  # the name of the whole graph
 KEPT = 8  # graphs of one workspace
@@ -78,11 +78,13 @@ class Source:
 
     def targets(self, scope: Scope) -> Targets:
         """The graph of everything in ``scope``."""
+        stale: Since | None = None
         for path in self._files():
             kept = self._kept(path, scope)
-            if kept is not None:
+            if isinstance(kept, Targets):
                 return kept
-        loaded = self.frontend().targets(scope.folders, scope.packages)
+            stale = stale or kept
+        loaded = self.frontend().targets(scope.folders, scope.packages, stale)
         circles = circles_of(loaded.block)
         with suppress(OSError, Moved):
             self._keep(scope, loaded, circles)
@@ -97,14 +99,18 @@ class Source:
             return []
         return [self.state / name for _, _, name in sorted(found) if not name.startswith(".")]
 
-    def _kept(self, path: Path, scope: Scope) -> Targets | None:
+    def _kept(self, path: Path, scope: Scope) -> Targets | Since | None:
+        """The graph in a file; what changed since it was made; or nothing, if it is of no use for ``scope``."""
         try:
             with Sections(path, _magic()) as sections:
                 about = json.loads(sections.read("about"))
                 if about["root"] != str(self.root) or about["ignore"] != list(self.ignore):
                     return None
-                if not scope.lies_in(about["folders"], about["loaded"]) or Witness.read(sections).changed():
+                if not scope.lies_in(about["folders"], about["loaded"]):
                     return None
+                changed = Witness.read(sections).changed()
+                if changed:
+                    return _since(str(about["memory"]), changed)
                 block = decode(sections.read("targets"))
             circles = [[int(node) for node in circle] for circle in about["circles"]]
         except (OSError, ValueError, KeyError, TypeError, Damaged, DamagedBlock):
@@ -115,12 +121,24 @@ class Source:
         head = loaded.block.head
         if head["errors"]["packages"] or head["errors"]["folders"]:
             return  # what a failed package looked for is not known
-        about = {"root": str(self.root), "ignore": list(self.ignore), "circles": circles, **head["scope"]}
+        about = {
+            "root": str(self.root),
+            "ignore": list(self.ignore),
+            "circles": circles,
+            "memory": loaded.memory,
+            **head["scope"],
+        }
         witness = Witness.take(self.root, loaded.read_files, loaded.read_folders)
         sections = {"about": json.dumps(about).encode(), "targets": bytes(loaded.block.data), **witness.sections()}
         write_sections(self.state / (ALL if "" in scope.folders else scope.name), _magic(), sections)
         for old in self._files()[KEPT:]:
             old.unlink(missing_ok=True)
+
+
+def _since(memory: str, changed: Sequence[str]) -> Since | None:
+    from hermetic.execution.frontend import Since
+
+    return Since(memory, changed) if memory else None
 
 
 def _magic() -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hermetic.errors import HbError
 from hermetic.query import loading
+from hermetic.query.answer import Question
 
 if TYPE_CHECKING:
     from conftest import Asked
@@ -102,6 +104,61 @@ def test_a_change_is_noticed(asked: Asked, change: str) -> None:
                 asked.labels(query)
 
 
+def test_only_what_changed_is_evaluated_again(asked: Asked, capfd: pytest.CaptureFixture[str]) -> None:
+    def evaluated() -> list[str]:
+        asked.labels("deps(//...)")
+        return sorted(capfd.readouterr().err.split())
+
+    for name in "abc":
+        asked.write({f"{name}/BUILD.py": f"print('{name}')\n" + TREE[f"{name}/BUILD.py"]})
+    assert evaluated() == ["a", "b", "c"]
+    assert evaluated() == []
+    asked.write({"c/BUILD.py": "print('c')\n"})
+    assert evaluated() == ["c"]
+    asked.write({"a/another.c": ""})
+    assert evaluated() == ["a"]
+    asked.write({"defs/flags.py": "FLAGS = []\n"})
+    assert evaluated() == ["a"]
+    asked.write({"new/BUILD.py": "print('new')\n", "b/BUILD.py": "print('b')\n\n" + TREE["b/BUILD.py"]})
+    assert evaluated() == ["b", "new"]
+
+
+def test_a_history_of_changes_ends_where_a_fresh_load_begins(
+    asked: Asked, new_asked: Callable[[Mapping[str, str]], Asked]
+) -> None:
+    """Random edits, each answered from what is left of the answer before; a fresh load agrees every time."""
+    chance = random.Random(5)
+    heads = ["from rules.demo import compile\n", "from defs.flags import FLAGS\nfrom rules.demo import compile\n"]
+    for _ in range(40):
+        name = chance.choice("abcd")
+        edits = [
+            {
+                f"{name}/BUILD.py": chance.choice(heads)
+                + f'compile(name="{name}", srcs=glob(["*.c"], allow_empty=True))\n'
+            },
+            {
+                f"{name}/BUILD.py": heads[0]
+                + f'compile(name="{name}", deps=["//{chance.choice("abc")}:x", ":x"])\ncompile(name="x")\n'
+            },
+            {f"{name}/{chance.choice('xyz')}.c": ""},
+            {"defs/flags.py": chance.choice(["FLAGS = []\n", "OTHER = 1\n"])},
+            {f"{name}/sub/BUILD.py": chance.choice(["", "x = (\n"])},
+        ]
+        asked.write(chance.choice(edits))
+        if chance.random() < 0.2:
+            for lost in (asked.root / name).glob("*.c"):
+                lost.unlink()
+        fresh = new_asked({})
+        fresh.root = asked.root
+        fresh.frontend.root = asked.root
+        query = chance.choice(["deps(//...)", "deps(//a:all)", "rdeps(//..., //b:all)"])
+        question = Question.of(query, keep_going=True)
+        answers = [one.ask(question) for one in (asked, fresh)]
+        first, second = ([one.catalogue.name(node) for node in sorted(one.found.nodes)] for one in answers)
+        assert first == second
+        assert sorted(map(str, answers[0].errors)) == sorted(map(str, answers[1].errors))
+
+
 def test_a_new_package_is_noticed(asked: Asked) -> None:
     asked.labels("//...")
     asked.write({"new/deep/BUILD.py": 'from rules.demo import compile\ncompile(name="x")\n'})
@@ -180,8 +237,8 @@ def test_files_that_changed_while_they_were_read_are_not_remembered(
 ) -> None:
     real = asked.frontend.targets
 
-    def slow(folders: list[str], packages: list[str]) -> object:
-        loaded = real(folders, packages)
+    def slow(*scope: Any) -> object:
+        loaded = real(*scope)
         asked.write({"b/BUILD.py": 'from rules.demo import compile\ncompile(name="b")\n'})
         return loaded
 
