@@ -15,6 +15,7 @@ from hermetic.cli.session import Session
 from hermetic.cli.streams import say
 from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded, Since
+from hermetic.execution.lost import incomplete
 from hermetic.execution.outcome import GOOD, BuildResult
 from hermetic.execution.publish import depth
 from hermetic.report.terminal import TerminalReporter
@@ -61,7 +62,8 @@ def _loaded(
     try:
         ended = _published(found, loaded, result)
     except MissingBlob:  # a requested result was known, but is no longer all there
-        result = found.execute(loaded.graph, reporter, _requested(loaded.graph))
+        again = _requested(loaded.graph) | incomplete(result, found.store)
+        result = found.execute(loaded.graph, reporter, again)
         ended = _published(found, loaded, result)
     state = remember(found, loaded, command, result)
     if state:

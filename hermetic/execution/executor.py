@@ -22,8 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
-from hermetic import tree
-from hermetic.action import Action, ActionGraph, Kind, Mode
+from hermetic.action import Action, ActionGraph, Mode
 from hermetic.analysis.codec import made_in
 from hermetic.digest import Digest
 from hermetic.errors import ActionError, HbError, InternalError
@@ -31,6 +30,7 @@ from hermetic.execution.fetching import BATCH, Fetch, Fetching, failed
 from hermetic.execution.interrupt import impatient
 from hermetic.execution.keys import Keyed
 from hermetic.execution.lookup import Lookup
+from hermetic.execution.lost import whole
 from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
 from hermetic.execution.runner import Runner
 from hermetic.execution.schedule import Budget, Schedule, Task
@@ -412,16 +412,7 @@ class Executor:
 
     def complete(self, resolved: Resolved) -> bool:
         """Whether every blob of an artifact is in the store."""
-        store = self.runner.store
-        if not store.has(resolved.digest):
-            return False
-        if resolved.kind is Kind.BLOB:
-            return True
-        try:
-            nodes = tree.walk(resolved.digest, store.read)
-            return not store.missing(node.digest for _, node in nodes if isinstance(node, tree.File))
-        except MissingBlob:
-            return False
+        return whole(resolved, self.runner.store)
 
     # --- workers ----------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ class Entry:
     version: str
     place: str
     encoder: str = ""  # "module:function" giving what else the bytes depend on (library versions)
-    whole: bool = False  # reads every file of its input trees
 
     def load(self) -> Operation:
         function: Operation = _load(self.place)
@@ -39,7 +38,7 @@ OPERATIONS = {
     "deb": Entry("1", "hermetic.fetch.deb_unpack:deb"),
     "image": Entry("2", "hermetic.oci.image:image"),
     "index": Entry("1", "hermetic.oci.image:index"),
-    "layer": Entry("1", "hermetic.oci.layer:layer", "hermetic.oci.compress:describe", whole=True),
+    "layer": Entry("1", "hermetic.oci.layer:layer", "hermetic.oci.compress:describe"),
     "merge": Entry("1", "hermetic.store.treeops:merge"),
     "rootfs": Entry("2", "hermetic.fetch.deb_unpack:rootfs"),
     "subset": Entry("1", "hermetic.store.treeops:subset"),

@@ -73,10 +73,6 @@ class Runner:
     def _operate(self, action: Action, keyed: Keyed, started: float) -> Finished:
         inputs = {one.input.path: one.resolved for one in keyed.components}
         bench = Workbench(self.store, self.derived)
-        if operation(action.argv[0]).whole:
-            for one in inputs.values():
-                if one.kind is Kind.TREE:
-                    self.store.want_tree(one.digest)
         outputs = operation(action.argv[0]).load()(json.loads(action.argv[1]), inputs, bench)
         missing = {output.name for output in action.outputs} - set(outputs)
         if missing:

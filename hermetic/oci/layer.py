@@ -96,6 +96,7 @@ def pack(recipe: Recipe, store: BlobStore, derived: Path) -> Written:
     """Stream the tar through hashing and compression into ``derived/layers``."""
     folder = derived / "layers"
     folder.mkdir(parents=True, exist_ok=True)
+    store.want_tree(recipe.tree)
     handle, name = tempfile.mkstemp(dir=folder)
     try:
         with os.fdopen(handle, "wb") as out:
