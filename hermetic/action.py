@@ -141,6 +141,7 @@ class Action:
     unkeyed: str = "{}"
     test: bool = False
     settings: tuple[tuple[str, str], ...] = ()  # the settings its configuration kept, for traces
+    resources: tuple[tuple[str, str], ...] = ()  # what it claims of the machine; neither in its key nor its id
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hermetic.action import TargetNode
+from hermetic.action import Mode, TargetNode
 from hermetic.analysis import visibility
 from hermetic.analysis.attributes import edges, instantiate, map_labels
 from hermetic.analysis.configured import Configured
 from hermetic.analysis.context import RuleContext
+from hermetic.analysis.resources import resources_of
 from hermetic.analysis.rule import Default, Edge, Provider, Rule
 from hermetic.analysis.selects import resolve
 from hermetic.analysis.sources import source_file
@@ -156,7 +157,11 @@ class Analyser:
             test=rule.test,
             lock=context.lock,
         )
-        actions = {key: replace(action, settings=texts) for key, action in context.made.items()}
+        claims = resources_of(rule)
+        actions = {
+            key: replace(action, settings=texts, resources=claims if action.mode is Mode.COMMAND else ())
+            for key, action in context.made.items()
+        }
         return Configured(declaration.label, providers, node, actions, tuple(visit.deps), frozenset(visit.reads))
 
     # --- attributes ------------------------------------------------------------------------------

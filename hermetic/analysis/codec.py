@@ -80,6 +80,7 @@ def action_object(action: Action) -> dict[str, Any]:
         "env": [list(pair) for pair in action.env],
         "platform": [list(pair) for pair in action.platform],
         "settings": [list(pair) for pair in action.settings],
+        **({"resources": [list(pair) for pair in action.resources]} if action.resources else {}),
     }
 
 
@@ -88,7 +89,7 @@ _SIMPLE = ("id", "label", "mnemonic", "cwd", "uid", "timeout", "unkeyed", "test"
 
 
 def action_from(data: dict[str, Any]) -> Action:
-    _exact(data, Action)
+    _exact({"resources": [], **data}, Action)
     simple = {name: data[name] for name in _SIMPLE}
     _absolute(data["cwd"])
     for name, value in simple.items():
@@ -109,6 +110,7 @@ def action_from(data: dict[str, Any]) -> Action:
         env=_pairs(data["env"]),
         platform=_pairs(data["platform"]),
         settings=_pairs(data["settings"]),
+        resources=_pairs(data.get("resources", [])),
     )
 
 

@@ -146,6 +146,11 @@ class Rule(BaseModel):
     name: str
     visibility: list[str] = []
     tags: list[str] = []
+    # What the target's commands claim of the machine until a run has shown what they take. In no key.
+    cpu: int = 0  # CPUs kept busy besides the jobs of a build tool
+    memory: str = ""  # "512M", "11G"
+    jobs_memory: str = ""  # of each job of a build tool
+    exclusive: bool = False  # nothing may run beside them
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         raise NotImplementedError

@@ -53,7 +53,11 @@ def add_build(parser: Parser) -> None:
     """Execution: verbs that run actions."""
     add_common(parser)
     group = parser.add_argument_group("execution")
-    group.add_argument("--jobs", "-j", metavar="N", type=int, help="actions at the same time (default: one per CPU)")
+    group.add_argument("--jobs", "-j", metavar="N", help="actions and their jobs at the same time (default: auto)")
+    group.add_argument(
+        "--local-cpu", metavar="N", help="CPUs that actions share (default: auto, what this process may use)"
+    )
+    group.add_argument("--local-memory", metavar="SIZE", help="memory that actions share, like 12G (default: auto)")
     group.add_argument("--strategy", choices=["namespace"], default="namespace", help="what runs actions")
     group.add_argument("--keep-going", "-k", action="store_true", help="build what does not depend on a failure")
     group.add_argument("--dry-run", "-n", action="store_true", help="say what would run, and run nothing")

@@ -11,22 +11,25 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hermetic.action import ActionGraph
 from hermetic.cli import workspace
+from hermetic.cli.machine import jobs_of, machine
 from hermetic.cli.null import new_build_id
 from hermetic.cli.remote import remote_cache, results, tidy, tiered
 from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.workspace import Workspace
-from hermetic.errors import CommandLineError, FetchError
+from hermetic.errors import FetchError
 from hermetic.execution.executor import Earlier, Executor, Options
 from hermetic.execution.frontend import Frontend, Loaded, Since
 from hermetic.execution.outcome import BuildResult, Reporter
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
 from hermetic.fetch.spec import FetchRequest
+from hermetic.sandbox.cgroup import Groups
 from hermetic.sandbox.namespace import NamespaceSandbox
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
@@ -65,10 +68,12 @@ class Session:
 
     @property
     def jobs(self) -> int:
-        asked = getattr(self.args, "jobs", None) or int(self.workspace.options["jobs"])
-        if asked < 0:
-            raise CommandLineError(f"--jobs {asked} is not a number of actions")
-        return asked or len(os.sched_getaffinity(0))
+        return jobs_of(self.args, self.workspace)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Where sandboxes' control groups are made."""
+        return Groups.find()
 
     def load(
         self,
@@ -87,12 +92,11 @@ class Session:
             store=self.store,
             cache=self.store,
             stage=self.stage,
-            sandbox=NamespaceSandbox(),
+            sandbox=NamespaceSandbox(self.groups),
             sources=self.sources,
             scratch=self.scratch,
             derived=self.derived,
             cancel=self.cancel,
-            speed=speed(self.jobs),
             keep=getattr(self.args, "sandbox_debug", False),
             remote=self.remote,
         )
@@ -118,8 +122,9 @@ class Session:
             dry_run=getattr(args, "dry_run", False),
             lookers=LOOKERS if self.remote is not None else 0,
         )
-        executor = Executor(graph, self.runner(), self.fetch, reporter, options, earlier)
-        return executor.run(new_build_id(), again)
+        with machine(self) as found:
+            executor = Executor(graph, self.runner(), self.fetch, reporter, options, earlier, found)
+            return executor.run(new_build_id(), again)
 
     def fetch(self, operation: str, requests: Sequence[FetchRequest], work: Path) -> Sequence[Resolved | FetchError]:
         from hermetic.fetch import dispatch
@@ -165,16 +170,4 @@ def frontend(found: Workspace) -> Frontend:
         ignore=found.options["ignore"],
         deadline=float(found.options["load_deadline"]),
         memory=int(found.options["load_memory"]) << 20,
-    )
-
-
-def speed(jobs: int) -> tuple[tuple[str, str], ...]:
-    """What tunes speed and is in no key: every build tool's own way to say how many jobs."""
-    count = str(max(len(os.sched_getaffinity(0)) // max(jobs, 1), 1) if jobs > 4 else jobs)
-    return (
-        ("CARGO_BUILD_JOBS", count),
-        ("CMAKE_BUILD_PARALLEL_LEVEL", count),
-        ("MAKEFLAGS", f"-j{count}"),
-        ("MAX_JOBS", count),
-        ("NINJAFLAGS", f"-j{count}"),
     )

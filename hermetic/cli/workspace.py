@@ -19,6 +19,7 @@ OPTIONS: Mapping[str, tuple[type, Any, str]] = {
     "exec_platform": (str, "", "the platform that actions run on; empty means this machine"),
     "load_deadline": (int, 120, "seconds that loading BUILD files may take"),
     "load_memory": (int, 4096, "MiB of memory that loading BUILD files may use"),
+    "machine": (dict, {}, 'what actions may use of this machine: cpu, and memory like "12G"'),
     "cache": (dict, {}, "the remote cache, see docs/guide/cache.md"),
     "trust": (dict, {}, "whose results may be read from a remote cache: policy = [public keys]"),
     "settings": (dict, {}, "settings in force unless --config or --set says otherwise"),

@@ -33,13 +33,15 @@ from hermetic.execution.lookup import Lookup
 from hermetic.execution.lost import whole
 from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
 from hermetic.execution.runner import Runner
-from hermetic.execution.schedule import Budget, Schedule, Task
-from hermetic.execution.schedule_machine import Machine
+from hermetic.execution.schedule import Budget, Claim, Schedule, Task
+from hermetic.execution.schedule_flight import Flights
+from hermetic.execution.schedule_machine import UNLIMITED, Machine, Second
 from hermetic.execution.schedule_order import first_guess, guesses, mnemonic_of, rests
 from hermetic.store.disk import refusal
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
 
+FLIGHTS = "running"  # in the store: the file of locks
 AHEAD = 256  # actions that wait in the schedule before lookups pause: each holds its drafts in memory
 
 
@@ -77,14 +79,27 @@ class _Missed:
     keyed: Keyed
 
 
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """An action that goes back into the schedule: for another try, or, without one, because another hb
+    process runs an equal one (``elsewhere``) or has done so."""
+
+    action: Action
+    keyed: Keyed
+    second: Second | None = None
+    elsewhere: bool = False
+
+
 class _Phase(StrEnum):
     LOOKED = "looked"
     RAN = "ran"
     FETCHED = "fetched"
+    RELEASED = "released"  # by another hb process
     WOKEN = "woken"  # the machine has room again
 
 
-_Event: TypeAlias = tuple[_Phase, Sequence[Finished | _Missed]]
+_Done: TypeAlias = Finished | _Missed | _Again
+_Event: TypeAlias = tuple[_Phase, Sequence[_Done]]
 
 
 @dataclass
@@ -101,6 +116,8 @@ class _State:
     leaders: dict[Digest, str] = field(default_factory=dict)  # the one of equal actions that runs
     twins: dict[Digest, list[Action]] = field(default_factory=dict)  # and those that wait for it
     ran: dict[Digest, Finished] = field(default_factory=dict)  # an equal one may have been looked for too early
+    elsewhere: set[str] = field(default_factory=set)  # actions whose equals another hb process runs
+    second: dict[str, Second] = field(default_factory=dict)  # actions killed for memory once
     seconds: dict[str, float] = field(default_factory=dict)
     rest: dict[str, float] = field(default_factory=dict)
     finished: dict[str, Finished] = field(default_factory=dict)
@@ -131,7 +148,9 @@ class Executor:
         self.reporter = reporter
         self.options = options
         self.earlier = earlier or Earlier()
-        self.machine = machine or Machine(Budget(options.jobs, 0))
+        self.machine = machine or Machine(Budget(options.jobs, UNLIMITED))
+        self.machine.wake = lambda: self._events.put((_Phase.WOKEN, ()))
+        self._flights: Flights | None = None
         self.schedule = Schedule(self.machine.budget, options.jobs)
         self._lookup = Lookup(runner, options.dry_run)
         self._width = options.jobs + options.lookers
@@ -146,6 +165,7 @@ class Executor:
         state.again.update(again)
         self.reporter.planned(len(state.waiting))
         interrupted = False
+        flights = self._flights = Flights(self.runner.derived.parent / FLIGHTS)
         pools = [ThreadPoolExecutor(size) for size in (self._width, self.options.jobs, 1)]
         try:
             self._loop(state, *pools)
@@ -159,6 +179,7 @@ class Executor:
         finally:
             for pool in pools:
                 pool.shutdown(wait=True)
+            flights.close()
         self._skip_the_rest(state)
         unchanged = self.earlier.unchanged + len(state.passed)
         return BuildResult(build_id, state.finished, time.monotonic() - started, interrupted, unchanged)
@@ -226,7 +247,9 @@ class Executor:
                 self._look(state, lookers)
                 self._start(state, workers)
                 self._fetch(state, fetchers)
-            if not (state.looking or self.schedule.running or state.fetching):
+            if not (state.looking or self.schedule.running or state.fetching or state.elsewhere):
+                return
+            if state.stopping and not (state.looking or self.schedule.running or state.fetching):
                 return
             phase, ended = self._events.get()
             for done in ended:
@@ -240,9 +263,15 @@ class Executor:
             lookers.submit(self._guarded, _Phase.LOOKED, [action], self._looked, action, state.made, again)
 
     def _start(self, state: _State, workers: ThreadPoolExecutor) -> None:
-        while (task := self.schedule.next(time.monotonic())) is not None:
-            action = self.graph.actions[task.name]
-            workers.submit(self._guarded, _Phase.RAN, [action], self._ran, action, state.keyed[task.name])
+        while not self.machine.holds(self.schedule.running):
+            task = self.schedule.next(time.monotonic())
+            if task is not None:
+                action, keyed = self.graph.actions[task.name], state.keyed[task.name]
+                second, again = state.second.get(task.name), task.name in state.again
+                work = (self._ran, action, keyed, task.claim, second, again)
+                workers.submit(self._guarded, _Phase.RAN, [action], *work)
+            elif not (self.schedule.owed[0] and self.machine.reclaim(*self.schedule.owed)):
+                return
 
     def _fetch(self, state: _State, fetchers: ThreadPoolExecutor) -> None:
         if state.fetches and not state.fetching:
@@ -257,11 +286,11 @@ class Executor:
         self,
         phase: _Phase,
         actions: list[Action],
-        work: Callable[..., Sequence[Finished | _Missed]],
+        work: Callable[..., Sequence[_Done]],
         *arguments: object,
     ) -> None:
         """Whatever happens in a worker becomes an event."""
-        done: Sequence[Finished | _Missed]
+        done: Sequence[_Done]
         try:
             done = work(*arguments)
         except HbError as error:
@@ -270,7 +299,7 @@ class Executor:
             done = [failed(action, _meaning(error, self.runner.scratch)) for action in actions]
         self._events.put((phase, done))
 
-    def _settle(self, state: _State, phase: _Phase, done: Finished | _Missed) -> None:
+    def _settle(self, state: _State, phase: _Phase, done: _Done) -> None:
         twins: list[Action] = []
         if phase is _Phase.LOOKED:
             state.looking -= 1
@@ -278,6 +307,9 @@ class Executor:
             state.fetching = False
         if isinstance(done, _Missed):
             self._queue(state, done.action, done.keyed)
+            return
+        if isinstance(done, _Again):
+            self._requeue(state, phase, done)
             return
         if phase is _Phase.RAN:
             twins = self._end(state, done)
@@ -299,8 +331,30 @@ class Executor:
                 return
         state.leaders.setdefault(keyed.key, action.id)
         state.keyed[action.id] = keyed
-        claim = self.machine.claim(action)
+        self._line_up(state, action)
+
+    def _line_up(self, state: _State, action: Action) -> None:
+        second = state.second.get(action.id)
+        claim = second.claim if second is not None else self.machine.claim(action)
         self.schedule.add(Task(action.id, claim, state.rest[action.id], state.seconds[action.id]))
+
+    def _requeue(self, state: _State, phase: _Phase, done: _Again) -> None:
+        name = done.action.id
+        if phase is _Phase.RAN:
+            self.schedule.end(name)
+        if done.elsewhere:
+            assert self._flights is not None
+            if not state.elsewhere:
+                self.reporter.note(f"waiting for another hb, which runs {done.action.label} {done.action.mnemonic}")
+            state.elsewhere.add(name)
+            free = (_Phase.RELEASED, (replace(done, elsewhere=False),))
+            self._flights.wait(name, done.keyed.key, lambda: self._events.put(free))
+            return
+        if done.second is not None:
+            self.reporter.note(done.second.note)
+            state.second[name] = done.second
+        state.elsewhere.discard(name)
+        self._line_up(state, done.action)
 
     def _end(self, state: _State, done: Finished) -> list[Action]:
         """An action has run. Returns the equal ones that waited for it."""
@@ -315,6 +369,8 @@ class Executor:
 
     def _finish(self, state: _State, done: Finished) -> None:
         action_id = done.action.id
+        if done.outcome is Outcome.HIT_REMOTE:
+            self.machine.learn(done)
         if isinstance(done.error, MissingBlob) and self._rewind(state, done.action):
             return
         if done.outcome is Outcome.BUILT and (action_id in state.again or self._forgotten(done)):
@@ -428,9 +484,28 @@ class Executor:
             return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)]
         return [_Missed(action, keyed)]
 
-    def _ran(self, action: Action, keyed: Keyed) -> Sequence[Finished]:
+    def _ran(
+        self, action: Action, keyed: Keyed, claim: Claim, second: Second | None, again: bool
+    ) -> Sequence[Finished | _Again]:
+        assert self._flights is not None
+        if not self._flights.take(keyed.key):
+            return [_Again(action, keyed, elsewhere=True)]
+        try:
+            hit = None if again else self._lookup.here(action, keyed)  # another hb may just have run it
+            return [hit] if hit is not None else [self._granted(action, keyed, claim, second)]
+        finally:
+            self._flights.give(keyed.key)
+
+    def _granted(self, action: Action, keyed: Keyed, claim: Claim, second: Second | None) -> Finished | _Again:
         self.reporter.started(action)
-        return [replace(self.runner.run(action, keyed), trace=keyed.trace)]
+        grant = self.machine.start(action, claim, self.runner.cancel, second.jobs if second else 0)
+        try:
+            done = replace(self.runner.run(action, keyed, grant), trace=keyed.trace)
+        finally:
+            self.machine.end(grant)
+        self.machine.learn(done)
+        more = self.machine.again(done, grant) if second is None else None
+        return done if more is None else _Again(action, keyed, more)
 
 
 def _meaning(error: BaseException, scratch: Path) -> HbError:

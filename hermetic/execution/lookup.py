@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hermetic.action import Action, Kind, Mode, Ref
 from hermetic.digest import Digest
@@ -16,7 +16,7 @@ from hermetic.errors import ActionError
 from hermetic.execution.keys import Keyed, key_of
 from hermetic.execution.operations import operation
 from hermetic.execution.outcome import Finished, Outcome
-from hermetic.execution.runner import Runner, outputs_of, result_message
+from hermetic.execution.runner import Runner, outputs_of, result_message, usage_of
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
@@ -52,7 +52,8 @@ class Lookup:
 
     def remote(self, action: Action, keyed: Keyed) -> Finished | None:
         message = self.runner.remote(keyed.key) if self.runner.remote is not None else None
-        return self._usable(action, keyed, message, Outcome.HIT_REMOTE)
+        hit = self._usable(action, keyed, message, Outcome.HIT_REMOTE)
+        return replace(hit, usage=usage_of(message)) if hit is not None and message is not None else None
 
     def _usable(
         self, action: Action, keyed: Keyed, message: pb.ActionResult | None, outcome: Outcome

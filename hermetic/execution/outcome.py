@@ -46,6 +46,7 @@ class Finished:
     tail: str = ""  # the end of a failed action's log
     debug: str = ""  # the folder kept by --sandbox-debug
     trace: hb_pb2.KeyTrace | None = None  # of what was no hit: what made its key
+    usage: hb_pb2.Usage | None = None  # what running it took; of a remote hit, what it took elsewhere
 
 
 @dataclass(frozen=True, slots=True)

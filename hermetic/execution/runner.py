@@ -21,10 +21,13 @@ from hermetic.errors import ActionError, HbError, TestFailure
 from hermetic.execution.keys import Component, Keyed
 from hermetic.execution.operations import operation
 from hermetic.execution.outcome import Finished, Outcome
+from hermetic.execution.schedule_grant import Grant
 from hermetic.execution.sources import Sources
+from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.sandbox.collect import collect
 from hermetic.sandbox.spec import Cancel, Ending, Mount, Sandbox, SandboxResult, SandboxSpec
+from hermetic.sizes import show_size
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.store.protocols import ActionCache, BlobStore, Stage
 from hermetic.store.stage import remove_tree
@@ -33,7 +36,7 @@ MANY_ROOTS = 40  # more trees than this are merged into one before they are stac
 TAIL = 8000  # bytes of a failed action's log that its error shows
 _BAD = {
     Ending.TIMEOUT: (Outcome.TIMEOUT, "took longer than its limit of {timeout} s"),
-    Ending.OOM: (Outcome.OOM, "was killed by the kernel for want of memory"),
+    Ending.OOM: (Outcome.OOM, "was killed by the kernel for want of memory: it had {had}"),
     Ending.CANCELLED: (Outcome.SKIPPED, "was cancelled"),
 }
 
@@ -50,11 +53,11 @@ class Runner:
     scratch: Path
     derived: Path
     cancel: Cancel
-    speed: tuple[tuple[str, str], ...] = ()
     keep: bool = False
     remote: Callable[[Digest], pb.ActionResult | None] | None = None  # results that the cache has not
 
-    def run(self, action: Action, keyed: Keyed) -> Finished:
+    def run(self, action: Action, keyed: Keyed, grant: Grant | None = None) -> Finished:
+        """``grant``: what of the machine it may use; none is one job without limits."""
         started = time.monotonic()
         try:
             self.store.put(keyed.command)  # as REAPI has it; hb why compares old command lines
@@ -62,7 +65,7 @@ class Runner:
                 return self._operate(action, keyed, started)
             work = Path(tempfile.mkdtemp(dir=self.scratch))
             try:
-                return self._command(action, keyed, work, started)
+                return self._command(action, keyed, grant or Grant(self.cancel), work, started)
             finally:
                 if not self.keep:
                     remove_tree(work)
@@ -80,19 +83,22 @@ class Runner:
         self.cache.put_result(keyed.key, result_message(action, outputs, keyed))
         return Finished(action, Outcome.BUILT, outputs, keyed.key.hash, time.monotonic() - started)
 
-    def _command(self, action: Action, keyed: Keyed, work: Path, started: float) -> Finished:
+    def _command(self, action: Action, keyed: Keyed, grant: Grant, work: Path, started: float) -> Finished:
         keyed.keep(self.store)
-        spec = self.spec(action, keyed)
-        result = self.sandbox.run(spec, work, self.cancel)
+        spec = grant.prepare(self.spec(action, keyed))
+        result = self.sandbox.run(spec, work, grant)
+        usage = _usage(result, grant)
         out, err = self.store.put_file(result.stdout), self.store.put_file(result.stderr)
 
         def ended(outcome: Outcome, outputs: Mapping[str, Resolved], error: HbError | None = None) -> Finished:
             wall = time.monotonic() - started
             tail = _tail(result) if error else ""
             kept = str(work) if self.keep else ""
-            return Finished(action, outcome, outputs, keyed.key.hash, wall, error, str(out), str(err), tail, kept)
+            return Finished(
+                action, outcome, outputs, keyed.key.hash, wall, error, str(out), str(err), tail, kept, usage=usage
+            )
 
-        problem = _problem(action, result)
+        problem = _problem(action, result, grant)
         if problem is not None:
             return ended(problem[0], {}, problem[1])
         try:
@@ -104,7 +110,7 @@ class Runner:
             edited = ActionError(f"{changed} was edited while it was being built", hint="build again")
             return ended(Outcome.FAILED, {}, edited.at(action.location, action.label))
         if not result.tainted:
-            message = result_message(action, outputs, keyed)
+            message = result_message(action, outputs, keyed, usage)
             _set(message.stdout_digest, out)
             _set(message.stderr_digest, err)
             self.cache.put_result(keyed.key, message)
@@ -128,7 +134,6 @@ class Runner:
             mounts=tuple(self._mount(path, found) for path, found in sorted(mounts.items())),
             outputs=action.outputs,
             env=action.env,
-            speed=self.speed,
             cwd=action.cwd,
             root=action.root,
             uid=0 if action.root is Root.OVERLAY else action.uid,
@@ -145,10 +150,11 @@ class Runner:
         return Mount(self.stage.tree(root), path, writable)
 
 
-def _problem(action: Action, result: SandboxResult) -> tuple[Outcome, HbError] | None:
+def _problem(action: Action, result: SandboxResult, grant: Grant) -> tuple[Outcome, HbError] | None:
     if result.ending in _BAD:
         outcome, text = _BAD[result.ending]
-        message = f"{action.mnemonic} {text.format(timeout=action.timeout)}"
+        had = f"{show_size(max(result.peak, result.max_rss))} with {grant.jobs} jobs"
+        message = f"{action.mnemonic} {text.format(timeout=action.timeout, had=had)}"
     elif result.exit_code:
         outcome = Outcome.FAILED
         code = result.exit_code
@@ -158,6 +164,8 @@ def _problem(action: Action, result: SandboxResult) -> tuple[Outcome, HbError] |
         return None
     cls = TestFailure if action.test and outcome is not Outcome.SKIPPED else ActionError
     hint = f"hb shell {action.label} enters its sandbox"
+    if outcome is Outcome.OOM:
+        hint = "let it do less at once (jobs_memory=, --jobs), or give it more with --local-memory"
     return outcome, cls(message, location=action.location, label=action.label, hint=hint)
 
 
@@ -171,8 +179,21 @@ def _tail(result: SandboxResult) -> str:
     return "\n".join(part.rstrip() for part in parts if part.strip())
 
 
-def result_message(action: Action, outputs: Mapping[str, Resolved], keyed: Keyed) -> pb.ActionResult:
-    """The ActionResult: outputs at their declared paths, the key trace as auxiliary metadata."""
+def _usage(result: SandboxResult, grant: Grant) -> hb_pb2.Usage:
+    return hb_pb2.Usage(
+        peak=max(result.peak, result.max_rss),
+        cpu=result.cpu,
+        wall=result.wall,
+        read=result.read,
+        written=result.written,
+        jobs=grant.jobs,
+    )
+
+
+def result_message(
+    action: Action, outputs: Mapping[str, Resolved], keyed: Keyed, usage: hb_pb2.Usage | None = None
+) -> pb.ActionResult:
+    """The ActionResult: outputs at their declared paths; the key trace and what it took as auxiliary metadata."""
     message = pb.ActionResult()
     for output in sorted(action.outputs, key=lambda one: one.path):
         resolved = outputs[output.name]
@@ -182,7 +203,18 @@ def result_message(action: Action, outputs: Mapping[str, Resolved], keyed: Keyed
             entry = message.output_files.add(path=output.path, is_executable=resolved.executable)
             _set(entry.digest, resolved.digest)
     message.execution_metadata.auxiliary_metadata.add().Pack(keyed.trace)
+    if usage is not None:
+        message.execution_metadata.auxiliary_metadata.add().Pack(usage)
     return message
+
+
+def usage_of(message: pb.ActionResult) -> hb_pb2.Usage | None:
+    """What making a stored result took, where that is known."""
+    usage = hb_pb2.Usage()
+    for one in message.execution_metadata.auxiliary_metadata:
+        if one.Is(usage.DESCRIPTOR) and one.Unpack(usage):
+            return usage
+    return None
 
 
 def outputs_of(action: Action, message: pb.ActionResult) -> dict[str, Resolved] | None:

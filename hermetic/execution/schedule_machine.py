@@ -1,23 +1,235 @@
-"""What actions may use of this machine: how much each claims, and how long it should take."""
+"""What actions may use of this machine: claims before they start, grants while they run, what was learnt after.
+
+Guarantees: nothing said here is in a key; whatever an action was granted is back when it has ended; an action
+killed for memory gets a second chance, with fewer jobs and a larger claim, and no third.
+"""
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from hermetic.action import Action
+from hermetic.action import Action, Mode
+from hermetic.execution.outcome import Finished, Outcome
 from hermetic.execution.schedule import Budget, Claim
+from hermetic.execution.schedule_claims import claim_of, fewer_jobs, per_job
+from hermetic.execution.schedule_grant import Grant
+from hermetic.execution.schedule_ledger import Learnt, Ledger, step_and_settings
 from hermetic.execution.schedule_order import step_of
+from hermetic.execution.schedule_pressure import Gauge, Level, Watcher, relieve
+from hermetic.proto import hb_pb2
+from hermetic.sandbox.jobserver import Client, Pool
+from hermetic.sandbox.jobserver_tools import settings, tools_in
+from hermetic.sandbox.memory import machine_memory, stalled, tightest
+from hermetic.sandbox.spec import Cancel, SandboxSpec
+from hermetic.sizes import show_size
+
+BAD = (Outcome.FAILED, Outcome.TIMEOUT, Outcome.OOM)
+RESERVE = (64 << 20, 2 << 30)  # bytes of memory that are kept free, at least and at most
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """``times``: seconds that steps (see ``step_of``) took in earlier builds."""
+class Second:
+    """Another go at an action that was killed for memory. ``jobs``: at most."""
 
-    budget: Budget
-    times: Mapping[str, float] = field(default_factory=dict)
-    claim: Callable[[Action], Claim] = lambda _: Claim()
+    claim: Claim
+    jobs: int
+    note: str
+
+
+class Machine:
+    """``ledger``: what earlier builds learnt; ``fifos``: a folder for jobservers; ``enclosing``: cgroup
+    folders whose limits hold for this process; ``cap``: bytes the user lets actions have, 0 for no such."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        *,
+        ledger: Ledger | None = None,
+        fifos: Path | None = None,
+        enclosing: Collection[Path] = (),
+        cap: int = 0,
+    ) -> None:
+        self.budget, self.ledger, self.fifos, self.cap = budget, ledger, fifos, cap
+        self.wake: Callable[[], None] = lambda: None
+        self.pool = Pool(budget, lambda: self.wake())
+        self._enclosing = list(enclosing)
+        self._running: list[Grant] = []  # oldest first
+        self._clients: dict[int, Client] = {}
+        self._extra: dict[int, int] = {}
+        self._count = itertools.count()
+        self._lock = threading.Lock()
+        self._level = Level.FINE
+        self._watcher: Watcher | None = None
+        if budget.memory < UNLIMITED:
+            self._watcher = Watcher(Gauge(reserve(budget.memory)), self._look, self._relieve)
+
+    # --- before ---------------------------------------------------------------------------------
 
     def seconds(self, names: Collection[str]) -> Mapping[str, float]:
         """Action → seconds its step took; those that never ran are absent."""
-        return {name: self.times[step] for name in names if (step := step_of(name)) in self.times}
+        if self.ledger is None:
+            return {}
+        known = self.ledger.load({step_of(name) for name in names})
+        return {name: known[step] for name in names if (step := step_of(name)) in known}
+
+    def claim(self, action: Action) -> Claim:
+        return claim_of(action, self._learnt(action))
+
+    def holds(self, running: int) -> bool:
+        """Whether nothing more may start for now. Something always runs."""
+        return running > 0 and self._level > Level.FINE
+
+    def reclaim(self, cpus: int, memory: int) -> bool:
+        """Have tokens that jobserver clients do not use back; those in use as soon as they come back."""
+        if self.pool.reclaim(cpus, memory):
+            return True
+        self.pool.owed = cpus, memory
+        return False
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    def start(self, action: Action, claim: Claim, cancel: Cancel, most: int = 0) -> Grant:
+        """``most``: jobs it may run; 0 for what the machine has."""
+        grant = Grant(cancel, claim, jobs=claim.cpus, since=time.monotonic())
+        if action.mode is not Mode.COMMAND:
+            return grant
+        grant.prepare = lambda spec: self._prepare(grant, action, spec, most or self.budget.cpus)
+        with self._lock:
+            self._running.append(grant)
+            if self._watcher is not None:
+                self._watcher.busy(True)
+        return grant
+
+    def end(self, grant: Grant) -> None:
+        with self._lock:
+            if grant not in self._running:
+                return
+            self._running.remove(grant)
+            if self._watcher is not None:
+                self._watcher.busy(bool(self._running))
+            if not self._running:
+                self._ease(Level.FINE)
+            client, extra = self._clients.pop(id(grant), None), self._extra.pop(id(grant), 0)
+        if client is not None:
+            self.pool.leave(client)
+        if extra:
+            self.budget.give(extra, 0)
+
+    def memory(self) -> dict[str, int]:
+        """Label → bytes of what runs."""
+        with self._lock:
+            return {one.name: one.group.now for one in self._running if one.group is not None}
+
+    def _prepare(self, grant: Grant, action: Action, spec: SandboxSpec, most: int) -> SandboxSpec:
+        """Tell a command how many jobs it may run, in words its tools understand."""
+        grant.name = action.id
+        tools = tools_in(spec.roots, dict(spec.env).get("PATH", ""))
+        learnt = self._learnt(action)
+        each = per_job(action, learnt, tools.languages)
+        limit = self.budget.memory if self.budget.memory < UNLIMITED else 0
+        room = most if not (each and limit) else min(most, 1 + max(limit - grant.claim.memory, 0) // each)
+        spec = replace(spec, memory=limit)
+        if tools.style and self.fifos is not None:
+            client = self.pool.join(self.fifos / f"jobs-{next(self._count)}", each if limit else 0, room - 1)
+            with self._lock:
+                self._clients[id(grant)] = client
+            grant.jobs = room
+            descriptors = client.descriptors() if tools.style == "fds" else None
+            speed = settings(tools, room, descriptors)
+            return replace(spec, speed=speed, jobserver=client.path, fds=descriptors or ())
+        share = self._share(grant, room)
+        if tools.greedy and share > grant.claim.cpus and self.budget.take(share - grant.claim.cpus, 0):
+            with self._lock:
+                self._extra[id(grant)] = share - grant.claim.cpus
+        grant.jobs = share
+        return replace(
+            spec, speed=settings(replace(tools, make="", ninja=tools.ninja and "old", cargo=False), share, None)
+        )
+
+    def _share(self, grant: Grant, most: int) -> int:
+        """Jobs for tools that are told a number: what is free now."""
+        return max(min(self.budget.free[0] + grant.claim.cpus, most), 1)
+
+    # --- after ----------------------------------------------------------------------------------
+
+    def learn(self, done: Finished) -> None:
+        """Of what ran here, and of what a remote cache says that it took elsewhere."""
+        usage = done.usage or (hb_pb2.Usage(wall=done.wall) if done.outcome is Outcome.BUILT else None)
+        if self.ledger is None or usage is None:
+            return
+        step = step_and_settings(done.action)
+        if done.outcome is Outcome.HIT_REMOTE and self.ledger.find(step) is not None:
+            return
+        self.ledger.learn(step, usage, good=done.outcome not in BAD)
+
+    def again(self, done: Finished, grant: Grant) -> Second | None:
+        """Whether an action that ended so should get another go."""
+        if grant.cancel.is_set() or not (grant.squeezed or done.outcome is Outcome.OOM):
+            return None
+        peak = done.usage.peak if done.usage is not None else 0
+        jobs = fewer_jobs(grant.jobs, peak, self.budget.memory)
+        claim = replace(grant.claim, memory=2 * max(grant.claim.memory, peak), exclusive=grant.squeezed)
+        if grant.squeezed:
+            how = "was stopped as the machine's memory ran out; it will run alone"
+        else:
+            how = f"was killed for want of memory; tried again with {jobs}"
+        note = f"{done.action.label} {done.action.mnemonic} had {show_size(peak)} with {_jobs(grant.jobs)} and {how}"
+        return Second(claim, jobs, note)
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+        self.pool.close()
+        if self.ledger is not None:
+            self.ledger.close()
+
+    # --- memory ---------------------------------------------------------------------------------
+
+    def _learnt(self, action: Action) -> Learnt | None:
+        return self.ledger.find(step_and_settings(action)) if self.ledger is not None else None
+
+    def _look(self) -> tuple[int, float]:
+        rooms = [machine_memory().available]
+        if (tight := tightest(self._enclosing)) is not None:
+            rooms.append(tight.available)
+        if self.cap:
+            rooms.append(max(self.cap - sum(self.memory().values()), 0))
+        return min(rooms), stalled()
+
+    def _relieve(self, level: Level) -> None:
+        with self._lock:
+            relieve(level, self._running)
+            self._ease(level)
+
+    def _ease(self, level: Level) -> None:
+        before, self._level = self._level, level
+        self.pool.withdrawn = level >= Level.WITHDRAW
+        if before > Level.FINE >= level:
+            self.wake()
+
+
+UNLIMITED = 1 << 60  # bytes of a budget that nobody watches
+
+
+def capacity(enclosing: Collection[Path], cap: int) -> int:
+    """Bytes that actions may claim together: what the user says, else what is free but for a reserve."""
+    if cap:
+        return cap
+    machine = machine_memory()
+    rooms = [machine.available] if machine.total else []
+    if (tight := tightest(list(enclosing))) is not None:
+        rooms.append(tight.available)
+    return max(min(rooms) - reserve(min(rooms)), RESERVE[0]) if rooms else UNLIMITED
+
+
+def reserve(memory: int) -> int:
+    return max(min(memory // 16, RESERVE[1]), RESERVE[0])
+
+
+def _jobs(count: int) -> str:
+    return f"{count} jobs" if count != 1 else "1 job"

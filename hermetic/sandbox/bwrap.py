@@ -17,7 +17,7 @@ from hermetic.action import Kind, Root
 from hermetic.bubblewrap import PROC, find_bwrap
 from hermetic.epoch import SOURCE_DATE_EPOCH
 from hermetic.errors import ActionError
-from hermetic.sandbox.spec import SandboxSpec
+from hermetic.sandbox.spec import JOBSERVER, SandboxSpec
 
 BUILD = "/build"
 SHIMS = "/.hb"
@@ -58,6 +58,8 @@ def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:
         else:
             mounts += ["--ro-bind", str(mount.source), place]
     mounts += _output_mounts(spec, layout, skeleton, build)
+    if spec.jobserver is not None:
+        mounts += ["--bind", str(spec.jobserver), JOBSERVER]
     if spec.cwd.startswith(f"{BUILD}/"):
         (build / spec.cwd.removeprefix(f"{BUILD}/")).mkdir(parents=True, exist_ok=True)
     argv = [find_bwrap(), *_isolation(spec)]

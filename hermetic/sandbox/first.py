@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from functools import cache
 
 PR_SET_CHILD_SUBREAPER = 36
+BLOCK = 512  # bytes; what getrusage(2) counts on Linux, whatever the device
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     cpu: float = 0.0  # user + system seconds
     max_rss: int = 0  # bytes, of the largest process
+    read: int = 0  # bytes from devices
+    written: int = 0  # bytes to devices
 
 
 @dataclass(slots=True)
@@ -69,7 +72,8 @@ class FirstProcess:
             usage = os.wait4(self.pid, 0)[2]
         except ChildProcessError:  # bubblewrap saw it fail, or another subreaper stands between
             return Usage()
-        return Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        cpu = usage.ru_utime + usage.ru_stime
+        return Usage(cpu, usage.ru_maxrss * 1024, usage.ru_inblock * BLOCK, usage.ru_oublock * BLOCK)
 
 
 @cache

@@ -14,7 +14,6 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,42 +21,56 @@ from typing import BinaryIO
 
 from hermetic.errors import ActionError, HbError, SandboxUnavailable, StoreError
 from hermetic.sandbox.bwrap import Layout, arguments
+from hermetic.sandbox.cgroup import Group, Groups
 from hermetic.sandbox.first import FirstProcess, Usage, adopt_orphans
 from hermetic.sandbox.owners import read_record
-from hermetic.sandbox.spec import Cancel, Ending, SandboxResult, SandboxSpec
+from hermetic.sandbox.spec import Cancel, Control, Ending, SandboxResult, SandboxSpec
 
+LOOK = 0.2  # seconds between looks at its memory
 POLL = 0.1  # seconds between looks at cancellation and the deadline
 LOW_SPACE = 1 << 20  # bytes: less free space than this at the end casts doubt on the outputs
 CHDIR = "Can't chdir to "  # how bubblewrap begins to say so
 UMASK = 0o022  # the caller's would show in the modes of what is made
 
 
+@dataclass(slots=True)
 class NamespaceSandbox:
-    name = "namespace"
+    """``groups``: where sandboxes' control groups are made; without, only what the kernel says at the end
+    is measured, and no limit holds."""
+
+    groups: Groups | None = None
+    name: str = "namespace"
 
     def run(self, spec: SandboxSpec, work: Path, cancel: Cancel) -> SandboxResult:
         layout = Layout(work)
         argv = arguments(spec, layout)
         killed_before = oom_kills()
         started = time.monotonic()
-        process, first = _start(argv)
+        process, first, group = _start(argv, spec, self.groups)
+        if group is not None and isinstance(cancel, Control):
+            cancel.joined(group)
+        watch = _Watch(process, started + spec.timeout, cancel, group)
         logs = [Log(work / "stdout", spec.log_limit), Log(work / "stderr", spec.log_limit)]
         try:
-            stopped = _supervise(process, logs, started + spec.timeout, cancel.is_set)
+            stopped = _supervise(process, logs, watch)
             for log in logs:
                 log.close()
         except OSError as error:
             hint = "free some space, or use a store on another disk with --store"
             raise StoreError(f"the command's log cannot be written: {error.strerror}", hint=hint) from error
         finally:
+            watch.kill()  # what still runs: nothing, unless supervising it failed
             code, usage, executed = _reap(process, first)
             for log in logs:
                 log.abandon()
+            kills = group.oom_kills() if group is not None else None
+            if group is not None:
+                group.close()
         if not executed and stopped is None:
             _explain_setup_failure(logs[1].path)
-        oom = oom_kills() > killed_before
+        oom = kills > 0 if kills is not None else oom_kills() > killed_before
         return SandboxResult(
-            ending=stopped or _ending(code, oom),
+            ending=stopped or _ending(code, oom, sure=kills is not None),
             exit_code=code,
             stdout=logs[0].path,
             stderr=logs[1].path,
@@ -67,12 +80,17 @@ class NamespaceSandbox:
             max_rss=usage.max_rss,
             owners=read_record(work / "owners"),
             tainted=_taint(work, oom),
+            peak=max(usage.max_rss, group.peak if group is not None else 0),
+            read=usage.read,
+            written=usage.written,
         )
 
 
-def _start(argv: list[str]) -> tuple[subprocess.Popen[bytes], FirstProcess]:
+def _start(
+    argv: list[str], spec: SandboxSpec, groups: Groups | None
+) -> tuple[subprocess.Popen[bytes], FirstProcess, Group | None]:
     """A session of its own keeps the terminal's Ctrl-C for hb, which then cancels in order. The first
-    process is held back until its limits are set."""
+    process is held back until its limits are set and it is in its group."""
     adopt_orphans()
     status, theirs = os.pipe()
     held, release = os.pipe()
@@ -83,7 +101,7 @@ def _start(argv: list[str]) -> tuple[subprocess.Popen[bytes], FirstProcess]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={},
-            pass_fds=(theirs, held),
+            pass_fds=(theirs, held, *spec.fds),
             umask=UMASK,
             start_new_session=True,
         )
@@ -95,17 +113,16 @@ def _start(argv: list[str]) -> tuple[subprocess.Popen[bytes], FirstProcess]:
         os.close(theirs)
         os.close(held)
     first = FirstProcess.of(status)
+    group = groups.make(first.pid, spec.memory) if groups is not None and first.pid else None
     with os.fdopen(release, "wb", 0) as let_go, suppress(OSError):  # killed already
         if first.pid:
             resource.prlimit(first.pid, resource.RLIMIT_CORE, (0, 0))
         let_go.write(b"x")
-    return process, first
+    return process, first, group
 
 
 def _reap(process: subprocess.Popen[bytes], first: FirstProcess) -> tuple[int, Usage, bool]:
-    """Exit code, what was used, and whether the command was executed. Kills what still runs, which is
-    nothing unless supervising it failed."""
-    _kill(process)
+    """Exit code, what was used, and whether the command was executed."""
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
@@ -149,9 +166,36 @@ class Log:
                 self._file.close()
 
 
-def _supervise(
-    process: subprocess.Popen[bytes], logs: list[Log], deadline: float, cancelled: Callable[[], bool]
-) -> Ending | None:
+@dataclass(slots=True)
+class _Watch:
+    """When a command must end, and how much memory it has meanwhile."""
+
+    process: subprocess.Popen[bytes]
+    deadline: float
+    cancel: Cancel
+    group: Group | None
+    looked: float = 0.0
+
+    def verdict(self) -> Ending | None:
+        """Why it was killed, if it was."""
+        now = time.monotonic()
+        if self.group is not None and now - self.looked >= LOOK:
+            self.looked = now
+            self.group.look()
+        ending = Ending.CANCELLED if self.cancel.is_set() else Ending.TIMEOUT if now > self.deadline else None
+        if ending is not None:
+            self.kill()
+        return ending
+
+    def kill(self) -> None:
+        """``--die-with-parent`` takes the rest. Not ``send_signal``, which would reap a process that has
+        just ended by itself. A frozen process does not die of a signal everywhere, so it is thawed."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        if self.group is not None and self.group.frozen:
+            self.group.freeze(False)
+
+
+def _supervise(process: subprocess.Popen[bytes], logs: list[Log], watch: _Watch) -> Ending | None:
     """Copy output until both pipes are closed and bubblewrap has ended. Returns why it was killed, if it was."""
     stopped: Ending | None = None
     with selectors.DefaultSelector() as selector:
@@ -167,37 +211,20 @@ def _supervise(
                     selector.unregister(key.fileobj)
                     key.fileobj.close()  # type: ignore[union-attr]
             if stopped is None:
-                stopped = Ending.CANCELLED if cancelled() else Ending.TIMEOUT if time.monotonic() > deadline else None
-                if stopped is not None:
-                    _kill(process)
-    if stopped is None:
-        stopped = _await_exit(process, deadline, cancelled)
-    return stopped
-
-
-def _await_exit(process: subprocess.Popen[bytes], deadline: float, cancelled: Callable[[], bool]) -> Ending | None:
-    """A command may close its output and go on working."""
-    while not _ended(process):
-        ending = Ending.CANCELLED if cancelled() else Ending.TIMEOUT if time.monotonic() > deadline else None
-        if ending is not None:
-            _kill(process)
-            return ending
+                stopped = watch.verdict()
+    while stopped is None and not _ended(process):  # it may close its output and go on working
+        stopped = watch.verdict()
         time.sleep(0.002)
-    return None
+    return stopped
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """``--die-with-parent`` takes the rest. Not ``send_signal``, which would reap a process that has
-    just ended by itself."""
-    os.kill(process.pid, signal.SIGKILL)
-
-
-def _ending(code: int, oom: bool) -> Ending:
-    if code == 128 + signal.SIGKILL and oom:
+def _ending(code: int, oom: bool, *, sure: bool) -> Ending:
+    """``sure``: it was a process of this sandbox that was killed for memory; then any failure is due to it."""
+    if oom and code and (sure or code == 128 + signal.SIGKILL):
         return Ending.OOM
     return Ending.SIGNALLED if code > 128 else Ending.EXITED
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hermetic.action import Output, Root
 from hermetic.epoch import SOURCE_DATE_EPOCH as SOURCE_DATE_EPOCH
+from hermetic.sandbox.cgroup import Group
+
+JOBSERVER = "/dev/hb-jobserver"  # /dev is the sandbox's own and in no output
 
 
 class Ending(StrEnum):
@@ -36,7 +39,9 @@ class SandboxSpec:
     their path are writable directories that exist and are empty when the command starts; for
     those of kind blob the parent directory is writable. ``env`` is everything the command sees
     beyond the constants (SOURCE_DATE_EPOCH, TZ, LC_ALL, HOME=/build, PATH when not declared).
-    ``speed`` is what tunes speed and is never in the key (MAKEFLAGS, MAX_JOBS, …).
+    ``speed`` is what tunes speed and is never in the key (MAKEFLAGS, MAX_JOBS, …); so are ``jobserver``,
+    a FIFO that appears at JOBSERVER, and ``fds``, descriptors the command inherits. ``memory``: bytes that
+    its processes may have together, 0 for no limit.
     """
 
     argv: tuple[str, ...]
@@ -50,6 +55,9 @@ class SandboxSpec:
     uid: int = 1000
     timeout: float = 3600.0
     log_limit: int = 16 << 20  # bytes kept of each of stdout and stderr
+    memory: int = 0
+    jobserver: Path | None = None
+    fds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +77,22 @@ class SandboxResult:
     owners: tuple[tuple[str, int, int], ...] = field(default=())  # path, uid, gid
     debug: str = ""
     tainted: str = ""  # why the result must not be cached although it exited 0
+    peak: int = 0  # bytes that all processes had together, as far as was seen
+    read: int = 0  # bytes from devices
+    written: int = 0  # bytes to devices
 
 
 class Cancel(Protocol):
     """Set by Ctrl-C or by the executor when the build is over."""
 
     def is_set(self) -> bool: ...
+
+
+@runtime_checkable
+class Control(Cancel, Protocol):
+    """A Cancel that wants to know the group a sandbox's processes are in, while they run."""
+
+    def joined(self, group: Group) -> None: ...
 
 
 class Sandbox(Protocol):

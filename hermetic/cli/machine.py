@@ -1,0 +1,71 @@
+"""What a build may use of this machine: --jobs, --local-cpu, --local-memory and [tool.hb.machine]."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hermetic.cli.workspace import Workspace
+from hermetic.errors import CommandLineError
+from hermetic.execution.schedule import Budget
+from hermetic.execution.schedule_ledger import Ledger
+from hermetic.execution.schedule_machine import Machine, capacity
+from hermetic.sizes import parse_size
+
+if TYPE_CHECKING:
+    from hermetic.cli.session import Session
+
+LEDGER = "usage.db"  # in the store
+
+
+def jobs_of(args: argparse.Namespace, workspace: Workspace) -> int:
+    asked = getattr(args, "jobs", None)
+    return _number("--jobs", asked) or int(workspace.options["jobs"]) or cpus_of(args, workspace)
+
+
+def cpus_of(args: argparse.Namespace, workspace: Workspace) -> int:
+    asked = getattr(args, "local_cpu", None) or str(workspace.options["machine"].get("cpu", ""))
+    return _number("--local-cpu", asked) or len(os.sched_getaffinity(0))
+
+
+def memory_of(args: argparse.Namespace, workspace: Workspace) -> int:
+    """Bytes; 0 when nothing is said."""
+    text = getattr(args, "local_memory", None) or str(workspace.options["machine"].get("memory", ""))
+    if text in ("", "auto"):
+        return 0
+    size = parse_size(text)
+    if not size:
+        raise CommandLineError(f"--local-memory {text!r} is not an amount of memory", hint="write it like 512M or 12G")
+    return size
+
+
+@contextmanager
+def machine(found: Session) -> Iterator[Machine]:
+    """The machine as this command may use it."""
+    args, workspace = found.args, found.workspace
+    enclosing, cap = list(found.groups.enclosing()), memory_of(args, workspace)
+    said = getattr(args, "jobs", None) not in (None, "auto") or bool(workspace.options["jobs"])
+    cpus = found.jobs if said and not getattr(args, "local_cpu", None) else cpus_of(args, workspace)
+    made = Machine(
+        Budget(cpus, capacity(enclosing, cap)),
+        ledger=Ledger(found.store.root / LEDGER),
+        fifos=found.scratch,
+        enclosing=enclosing,
+        cap=cap,
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _number(option: str, text: str | int | None) -> int:
+    """0 for what is not said."""
+    if text in (None, "", "auto"):
+        return 0
+    if str(text).isascii() and str(text).isdecimal() and int(str(text)) > 0:
+        return int(str(text))
+    raise CommandLineError(f"{option} {text} is not a number", hint="say how many, or auto")

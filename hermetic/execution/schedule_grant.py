@@ -1,0 +1,31 @@
+"""What one running action was given of the machine, and how it is stopped or watched meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hermetic.execution.schedule import Claim
+from hermetic.sandbox.cgroup import Group
+from hermetic.sandbox.spec import Cancel, SandboxSpec
+
+
+@dataclass(slots=True, eq=False)
+class Grant:
+    """``jobs``: how many it may run, as it was told.
+    ``squeezed``: it was stopped because the machine's memory ran out, and not by its own fault."""
+
+    cancel: Cancel
+    claim: Claim = field(default_factory=Claim)
+    jobs: int = 1
+    name: str = ""  # the action's id
+    prepare: Callable[[SandboxSpec], SandboxSpec] = lambda spec: spec  # adds what its tools are told
+    since: float = 0.0  # when it started
+    group: Group | None = None
+    squeezed: bool = False
+
+    def is_set(self) -> bool:
+        return self.squeezed or self.cancel.is_set()
+
+    def joined(self, group: Group) -> None:
+        self.group = group
