@@ -63,21 +63,18 @@ def _variable(word: Word, variables: Variables) -> Found:
 
 def _chain(chain: Chain, env: Environment, variables: Variables) -> Found:
     first = _evaluate(chain.first, env, variables)
-    total, actions, owned = first.nodes, first.actions, False
+    total, actions = set(first.nodes), first.actions  # a copy of our own, so that a long chain stays linear
     for operator, operand in chain.rest:
         other = _evaluate(operand, env, variables)
         if other.actions != actions:
-            total, actions, owned = _actions(Found(total, actions), env).nodes, True, False
+            total, actions = set(_actions(Found(total, actions), env).nodes), True
             other = _actions(other, env)
-        if operator == "+" and owned and isinstance(total, set):
-            total |= other.nodes  # our own set: a chain of a thousand operands stays linear
-        elif operator == "+":
-            total = set(total | other.nodes)
-        elif operator == "-" and owned and isinstance(total, set):
+        if operator == "+":
+            total |= other.nodes
+        elif operator == "-":
             total -= other.nodes
         else:
-            total = set(total - other.nodes if operator == "-" else total & other.nodes)
-        owned = True
+            total &= other.nodes
     return Found(total, actions)
 
 
