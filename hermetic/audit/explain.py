@@ -174,14 +174,15 @@ class Explainer:
     def _title(self, view: View, number: int) -> str:
         """What people call a dependency: the package it holds, or its label."""
         steps = view.state.steps
-        for _ in range(3):  # an unpacked package needs its archive
-            subject = subject_of(steps[number], view.trace(steps[number].key))
+        at = number
+        while True:  # an unpacked package is named by its archive
+            subject = subject_of(steps[at], view.trace(steps[at].key))
             if subject is not None:
                 return str(subject)
-            if len(steps[number].needs) != 1:
-                break
-            number = steps[number].needs[0]
-        return f"dependency {steps[number].label}"
+            needs = steps[at].needs
+            if len(needs) != 1 or steps[needs[0]].label != steps[number].label:
+                return f"dependency {steps[number].label}"
+            at = needs[0]
 
     def _edit(self, name: str) -> Edited:
         if name not in self._edited:

@@ -29,6 +29,7 @@ from hermetic.execution.outcome import BuildResult, Silent
 from hermetic.execution.recording import record_of
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
+from hermetic.execution.symbolic import with_symbols
 from hermetic.fetch.spec import FetchRequest
 from hermetic.loading.loader import Loader
 from hermetic.sandbox.spec import Cancel, Ending, SandboxResult, SandboxSpec
@@ -132,6 +133,20 @@ class World:
     def why(self, head: Head, label: str) -> Answer:
         past = Past(self.history, self.store)
         return why(past, head, label, self.store, self.store.read, self.clock)
+
+    def with_store(self, place: Path) -> World:
+        """The same workspace with another store."""
+        return World(self.root, DiskStore(place))
+
+    def symbols(self, label: str, settings: Mapping[str, str] | None = None) -> list[str]:
+        """The keys, or the symbols, of the steps that make a label's outputs. Nothing is run."""
+        loaded = self.load([label], settings)
+        finished = with_symbols(loaded.graph, self.run(loaded, dry_run=True).finished, self.sources(), self.store)
+        state = record_of(loaded.graph, finished, {}).state
+        return [state.steps[number].key for shown in state.labelled(label) for number in shown.steps]
+
+    def sources(self) -> Sources:
+        return Sources(self.root, self.store, FileStates(self.store.root / "symbols.db"))
 
     def edit(self, changes: Sequence[Mapping[str, Any]]) -> None:
         for change in changes:

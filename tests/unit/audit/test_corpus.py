@@ -29,3 +29,17 @@ def test_mutation(case: dict[str, Any], world: Any) -> None:
     ran = [n for n in answer.numbers if answer.outcome(n) != "hit-local"]
     assert bool(ran) == bool(case["causes"])
     assert all(answer.explanation.steps[number].causes for number in ran)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_symbols_differ_exactly_where_keys_do(case: dict[str, Any], world: Any, tmp_path: Path) -> None:
+    """Nothing was built, so nearly every key is a symbol: the hardest case of ``hb affected``."""
+    label = case.get("label", "//app:image")
+    empty = world.with_store(tmp_path / "empty")
+    before = empty.symbols(label)
+    world.edit(case["edit"])
+    empty.rules_edited = world.rules_edited
+    after = empty.symbols(label, settings=case.get("settings"))
+    assert all(key for key in (*before, *after))
+    assert (before != after) == bool(case["causes"])
