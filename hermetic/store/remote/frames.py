@@ -18,6 +18,8 @@ from hermetic.errors import StoreError
 
 LEVEL = 3
 WINDOW = 128 << 20  # bytes a decoder may need
+PARALLEL = 16 << 20  # content from this size on is compressed by several threads
+THREADS = 2
 SPOOL = 8 << 20  # frames up to this size stay in memory
 
 
@@ -82,6 +84,14 @@ def expand(source: BinaryIO, sink: BinaryIO, limit: int) -> None:
         zstandard.ZstdDecompressor(max_window_size=WINDOW).copy_stream(source, Limited(sink, limit))  # type: ignore[arg-type]
     except zstandard.ZstdError as error:
         raise BadFrame(f"not a zstd frame: {error}") from None
+
+
+def frame_of(source: BinaryIO, size: int, piece: int) -> Iterator[bytes]:
+    """A stream's content as one frame, in pieces of ``piece`` bytes; the last may be shorter."""
+    threads = THREADS if size > PARALLEL else 0
+    with zstandard.ZstdCompressor(level=LEVEL, threads=threads).stream_reader(source, size=size) as reader:
+        while data := reader.read(piece):
+            yield data
 
 
 @contextmanager

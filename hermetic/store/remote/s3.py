@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any, BinaryIO, TypeVar
+from itertools import chain
+from typing import Any, BinaryIO, TypeVar
 
 from hermetic.digest import Digest
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.frames import SPOOL, compressed, expand
+from hermetic.store.remote.frames import Pieces, expand, frame_of
 from hermetic.store.remote.protocol import RESULT_LIMIT, Deadline, Opener, RemoteError, Traffic
+from hermetic.store.remote.turns import in_turn
 
 PART = 8 << 20  # bytes of a range or part; S3 takes no parts below 5 MiB
 FIRST, PIECE = 256, 256 << 10  # bytes read at once
@@ -83,11 +84,10 @@ class S3Remote:
     # --- blobs ------------------------------------------------------------------------------------
 
     def get_blob(self, digest: Digest, zone: str, sink: BinaryIO) -> bool:
-        with tempfile.SpooledTemporaryFile(SPOOL) as frame:
-            if not self._download(self._cas(digest, zone), frame):
-                return False
-            frame.seek(0)
-            expand(frame, sink, digest.size)  # type: ignore[arg-type]
+        parts = self._download(self._cas(digest, zone))
+        if parts is None:
+            return False
+        expand(Pieces(parts), sink, digest.size)  # type: ignore[arg-type]
         return True
 
     def get_small(self, digests: Sequence[Digest], zone: str) -> dict[Digest, bytes]:
@@ -97,12 +97,14 @@ class S3Remote:
         raise NotImplementedError("a bucket has no batches")
 
     def put_blob(self, digest: Digest, zone: str, content: Opener) -> None:
-        with content() as source, compressed(source, digest.size) as (frame, length):
-            place = self._cas(digest, zone)
-            if length <= 2 * PART:
-                self._create(place, frame.read())
+        place = self._cas(digest, zone)
+        with content() as source:
+            pieces = frame_of(source, digest.size, PART)
+            first, second = next(pieces, b""), next(pieces, b"")
+            if len(second) < PART:
+                self._create(place, first + second)
             else:
-                self._create_in_parts(place, frame, length)
+                self._create_in_parts(place, chain((first, second), pieces))
 
     def find_missing(self, digests: Iterable[Digest], zone: str) -> set[Digest]:
         wanted = list(dict.fromkeys(digests))
@@ -143,24 +145,19 @@ class S3Remote:
 
         return self._conditional(put, len(data))
 
-    def _create_in_parts(self, place: str, frame: BinaryIO, length: int) -> bool:
+    def _create_in_parts(self, place: str, pieces: Iterable[bytes]) -> bool:
         where = {"Bucket": self._address.host, "Key": place}
         upload = self._must(lambda s3: s3.create_multipart_upload(**where))["UploadId"]
-        lock = threading.Lock()
 
-        def part(number: int) -> dict[str, Any]:
-            with lock:
-                frame.seek(number * PART)
-                data = frame.read(PART)
+        def part(numbered: tuple[int, bytes]) -> dict[str, Any]:
+            number, data = numbered
             reply = self._must(
-                lambda s3: s3.upload_part(**where, UploadId=upload, PartNumber=number + 1, Body=data), len(data)
+                lambda s3: s3.upload_part(**where, UploadId=upload, PartNumber=number, Body=data), len(data)
             )
-            return {"ETag": reply["ETag"], "PartNumber": number + 1}
+            return {"ETag": reply["ETag"], "PartNumber": number}
 
         try:
-            with ThreadPoolExecutor(WIDTH) as pool:
-                parts = list(pool.map(part, range(-(-length // PART))))
-            done = {"Parts": parts}
+            done = {"Parts": list(in_turn(part, enumerate(pieces, 1), WIDTH))}
             return self._conditional(
                 lambda s3: s3.complete_multipart_upload(
                     **where, UploadId=upload, MultipartUpload=done, IfNoneMatch="*"
@@ -182,27 +179,22 @@ class S3Remote:
                 continue
         raise RemoteError(f"{self.name}: other writers of the same object never end")
 
-    def _download(self, place: str, sink: IO[bytes]) -> bool:
-        """An object's bytes into ``sink``: the first part tells how long it is, the rest come together."""
+    def _download(self, place: str) -> Iterator[bytes] | None:
+        """An object's bytes: the first part tells how long it is, the others come together."""
         where = {"Bucket": self._address.host, "Key": place}
         reply = self._ask(lambda s3: s3.get_object(**where, Range=f"bytes=0-{PART - 1}"))
         if reply is None:
-            return False
-        sink.write(self._body(reply["Body"], reply["ContentLength"]))
+            return None
         found = re.fullmatch(r"bytes 0-\d+/(\d+)", reply.get("ContentRange", ""))
         length = int(found[1]) if found else 0
-        starts = range(PART, length, PART)
 
         def fetch(start: int) -> bytes:
             span = f"bytes={start}-{min(start + PART, length) - 1}"
             one = self._must(lambda s3: s3.get_object(**where, Range=span, IfMatch=reply["ETag"]))
             return self._body(one["Body"], one["ContentLength"])
 
-        if starts:
-            with ThreadPoolExecutor(WIDTH) as pool:
-                for data in pool.map(fetch, starts):
-                    sink.write(data)
-        return True
+        first = self._body(reply["Body"], reply["ContentLength"])
+        return chain((first,), in_turn(fetch, range(PART, length, PART), WIDTH))
 
     def _body(self, body: Any, size: int) -> bytes:
         deadline = Deadline(self.name, size, 2 * self._address.timeout)
