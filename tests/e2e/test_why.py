@@ -300,6 +300,8 @@ def test_against_what_ci_published(repository, http_cache, tmp_path: Path) -> No
     laptop.hb("build", "//:ab")
     found = explained_remote(laptop, home, "//:ab", "--against", "ci", *remote)
     assert [cause["text"] for cause in found["causes"]] == ["source b.txt edited"]
+    output = laptop.hb("diff", "//:ab", "--against", "HEAD~1", "--json", *remote, env=home)  # only CI has built that
+    assert [one["path"] for one in json.loads(output.out)["parts"][0]["files"]] == ["ab"], output.err
     nobody = laptop.hb("why", "//:ab", "--against", "nightly", *remote, env=home)
     assert nobody.code == 2
     assert "hb log last --publish nightly" in nobody.err

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.options import Parser, add_common
+from hermetic.cli.remote import add_remote
 from hermetic.cli.streams import say
 from hermetic.query.output import FORMATS
 
@@ -27,6 +28,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--output", choices=formats, default="label", help="how targets are printed, as in hb query")
     parser.add_argument("--tests-only", action="store_true", help="only tests")
     add_common(parser)
+    add_remote(parser)
     args = parser.parse(words)
     patterns = args.pattern or ["//..."]
     from hermetic.audit.affected import compare

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hermetic.cli.options import Parser, add_common
+from hermetic.cli.remote import add_remote
 from hermetic.errors import CommandLineError, did_you_mean
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true", help="every file")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     add_common(parser)
+    add_remote(parser)
     args = parser.parse(words)
     from hermetic.audit.outputs import json_of, lines_of, output_differences
     from hermetic.audit.past import Past
@@ -81,7 +83,8 @@ def _built(found: Session, past: Past, head: Head, label: str) -> tuple[Resolved
         near = did_you_mean(label, [one.label for one in state.targets])
         raise CommandLineError(f"build {head.id} had no {label}", hint=near or "hb log lists builds")
     step = state.steps[shown[0].steps[0]]
-    message = found.store.get(Digest(step.key, 0)) if step.key else None
+    key = Digest(step.key, 0)
+    message = (found.store.get(key) or (found.remote and found.remote(key))) if step.key else None
     if message is None:
         raise CommandLineError(
             f"build {head.id} has no result of {label} that is still in the store", hint=f"hb build {label}"
