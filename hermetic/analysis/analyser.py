@@ -157,7 +157,7 @@ class Analyser:
             test=rule.test,
             lock=context.lock,
         )
-        claims = resources_of(rule)
+        claims = resources_of(rule, declaration)
         actions = {
             key: replace(action, settings=texts, resources=claims if action.mode is Mode.COMMAND else ())
             for key, action in context.made.items()

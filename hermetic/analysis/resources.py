@@ -6,11 +6,19 @@ from collections.abc import Mapping
 
 from hermetic.analysis.rule import Rule
 from hermetic.errors import BuildFileError
+from hermetic.loading.declare import Declaration
 from hermetic.sizes import parse_size
 
 
-def resources_of(rule: Rule) -> tuple[tuple[str, str], ...]:
+def resources_of(rule: Rule, declaration: Declaration) -> tuple[tuple[str, str], ...]:
     """Name → number, as an action carries them; what is not said is left out. Raises BuildFileError."""
+    try:
+        return _resources(rule)
+    except BuildFileError as error:
+        raise error.at(declaration.location, str(declaration.label)) from None
+
+
+def _resources(rule: Rule) -> tuple[tuple[str, str], ...]:
     if rule.cpu < 0:
         raise BuildFileError(f"cpu={rule.cpu} is not a number of CPUs")
     numbers: Mapping[str, int] = {

@@ -42,6 +42,12 @@ def memory_of(args: argparse.Namespace, workspace: Workspace) -> int:
     return size
 
 
+def check(args: argparse.Namespace, workspace: Workspace) -> None:
+    """Before anything is loaded. Raises CommandLineError."""
+    for number in (jobs_of, cpus_of, memory_of):
+        number(args, workspace)
+
+
 @contextmanager
 def machine(found: Session) -> Iterator[Machine]:
     """The machine as this command may use it."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from hermetic.action import ActionGraph
 from hermetic.cli import workspace
-from hermetic.cli.machine import jobs_of, machine
+from hermetic.cli.machine import check, jobs_of, machine
 from hermetic.cli.null import new_build_id
 from hermetic.cli.remote import remote_cache, results, tidy, tiered
 from hermetic.cli.scratch import scratch_folder
@@ -143,6 +143,7 @@ class Session:
 def session(args: argparse.Namespace) -> Iterator[Session]:
     """A session for parsed options; cleans up its scratch folder at the end."""
     found = workspace.find(Path.cwd(), args.config, args.set)
+    check(args, found)
     disk = DiskStore(found.store_path(args.store))
     states = FileStates(found.state_beside(disk.root) / "files.db")
     cancel = threading.Event()

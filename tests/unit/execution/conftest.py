@@ -14,6 +14,7 @@ from hermetic.errors import FetchError, Location
 from hermetic.execution.executor import Executor, Options
 from hermetic.execution.outcome import BuildResult, Finished
 from hermetic.execution.runner import Runner
+from hermetic.execution.schedule_machine import Machine
 from hermetic.execution.sources import Sources
 from hermetic.fetch.spec import FetchRequest
 from hermetic.sandbox.spec import Cancel, Ending, SandboxResult, SandboxSpec
@@ -34,6 +35,7 @@ class FakeSandbox:
     ending: Ending = Ending.EXITED
     tainted: str = ""
     name: str = "fake"
+    endings: dict[str, list[Ending]] = field(default_factory=dict)  # of a command's first runs
 
     def run(self, spec: SandboxSpec, work: Path, cancel: Cancel) -> SandboxResult:
         self.ran.append(spec.argv[0])
@@ -42,6 +44,8 @@ class FakeSandbox:
         outputs = {output.name: work / f"out-{output.name}" for output in spec.outputs}
         code = self.commands.get(spec.argv[0], copy_inputs)(spec, work, cancel)
         ending = Ending.CANCELLED if cancel.is_set() else self.ending
+        if self.endings.get(spec.argv[0]):
+            ending = self.endings[spec.argv[0]].pop(0)
         return SandboxResult(ending, code, work / "stdout", work / "stderr", outputs, 0.1, 0.1, 1, tainted=self.tainted)
 
 
@@ -105,7 +109,17 @@ class World:
         (self.root / name).write_text(text)
         return SourceFile(name)
 
-    def build(self, *names: str, jobs: int = 2, again: Sequence[str] = (), **options: bool) -> BuildResult:
+    def copy(self, spec: SandboxSpec, work: Path, cancel: Cancel) -> int:
+        return copy_inputs(spec, work, cancel)
+
+    def build(
+        self,
+        *names: str,
+        jobs: int = 2,
+        again: Sequence[str] = (),
+        machine: Machine | None = None,
+        **options: bool,
+    ) -> BuildResult:
         refs = tuple((name, Made(name, "out", Kind.BLOB)) for name in names)
         node = TargetNode("all", "//:all", "", Location("", 0), (), (), (), refs)
         graph = ActionGraph(self.actions, {"all": node}, ("all",))
@@ -118,7 +132,8 @@ class World:
             sources = Sources(self.root, self.store, states)
             stage, derived = DiskStage(self.store), self.store.root / "derived"
             runner = Runner(self.store, self.store, stage, self.sandbox, sources, scratch, derived, self.cancel)
-            return Executor(graph, runner, self.fetch, self.events, Options(jobs, **options)).run("1", again)
+            chosen = Options(jobs, **options)
+            return Executor(graph, runner, self.fetch, self.events, chosen, machine=machine).run("1", again)
         finally:
             states.close()
 

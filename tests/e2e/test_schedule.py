@@ -1,0 +1,154 @@
+"""The scheduler as people meet it: memory that runs out, two builds at once, Ctrl-C, and what never matters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from hermetic.sandbox.cgroup import Groups
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def tooled(workspace):
+    """The root filesystem with a make, so that a jobserver is offered."""
+    make = shutil.which("make", path="/usr/bin")
+    if make is None:
+        pytest.skip("no make")
+    shutil.copy2(Path(make).resolve(), workspace.root / "rootfs/bin/make")
+    for word in subprocess.run(["ldd", make], capture_output=True, text=True, check=True).stdout.split():
+        place = workspace.root / "rootfs" / word.lstrip("/").removeprefix("usr/")
+        if word.startswith("/lib") and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(Path(word).resolve(), place)
+    return workspace
+
+
+def results(workspace) -> dict[str, str]:
+    """Key → digests of what the result names."""
+    from hermetic.proto import reapi_pb2 as pb
+
+    found = {}
+    for path in (workspace.store / "ac").rglob("*"):
+        if path.is_file():
+            message = pb.ActionResult.FromString(path.read_bytes())
+            digests = [one.root_directory_digest.hash for one in message.output_directories]
+            found[path.name] = " ".join(digests + [one.digest.hash for one in message.output_files])
+    return found
+
+
+def test_keys_and_outputs_are_the_same_with_1_and_16_jobs_and_whatever_is_claimed(tooled) -> None:
+    tooled.write("Makefile", "all: a b c\na b c:\n\techo $@ > $@\n")
+    make = "make && mkdir -p out && cat a b c > out/all"
+    extra = ""
+    seen = []
+    for jobs in ("1", "16"):
+        tooled.build_file(f'command(name="m", rootfs=":rootfs", srcs=["Makefile"], cmd={make!r}{extra})\n')
+        done = tooled.hb("build", "//:m", "--jobs", jobs, "--json")
+        assert done.code == 0, done.err
+        seen.append(results(tooled))
+        subprocess.run(["rm", "-rf", str(tooled.store)], check=True)
+        extra = ', cpu=2, memory="300M", jobs_memory="10M", exclusive=True'
+    assert seen[0] == seen[1] != {}
+
+
+def test_a_claim_that_is_no_amount_is_refused_with_its_line(workspace) -> None:
+    workspace.build_file('command(name="x", rootfs=":rootfs", cmd="true", memory="lots")\n')
+    done = workspace.hb("build", "//:x")
+    assert done.code == 7
+    assert "memory='lots'" in done.err
+    assert "BUILD.py:" in done.err
+    workspace.build_file("")
+    for words in (("--jobs", "0x"), ("--local-memory", "much"), ("--local-cpu", "-1")):
+        assert workspace.hb("build", "//:x", *words).code == 2
+
+
+def test_a_hog_is_oom_its_neighbour_is_built_and_nothing_of_it_is_stored(workspace) -> None:
+    if Groups.find().memory is None:
+        pytest.skip("no memory controller may be used here")
+    hog = 'x=$(head -c 200000000 /dev/zero | tr "\\\\0" x 2>/dev/null || true); x=$(printf "%0150000000d" 1); echo ${#x} > out'
+    workspace.build_file(
+        f'command(name="hog", rootfs=":rootfs", cmd={hog!r}, kind="blob")\n'
+        'command(name="ok", rootfs=":rootfs", cmd="mkdir -p out; sleep 0.5; echo ok > out/ok")\n'
+    )
+    done = workspace.hb("build", "//:hog", "//:ok", "--keep-going", "--local-memory", "100M", "--jobs", "2", "--json")
+    assert done.code == 1
+    assert done.summary["outcomes"] == {"built": 1, "oom": 1}, done.err
+    assert "tried again" in done.err
+    assert "want of memory" in done.err
+    assert len(results(workspace)) == 1
+    well = workspace.hb("build", "//:hog", "--json")
+    assert well.code == 0, well.err
+
+
+def test_two_builds_at_once_run_an_action_once(workspace) -> None:
+    workspace.build_file('command(name="slow", rootfs=":rootfs", cmd="mkdir -p out; sleep 2; echo x > out/x")\n')
+    workspace.hb("build", "//:rootfs")
+    env = {**os.environ, "HB_STORE": str(workspace.store)}
+    argv = [str(ROOT / "hb"), "build", "//:slow", "--json"]
+    both = [
+        subprocess.Popen(
+            argv, cwd=workspace.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        for _ in range(2)
+    ]
+    texts = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum('"built": 1' in text for text in texts) == 1
+
+
+def test_ctrl_c_leaves_nothing(workspace) -> None:
+    script = "mkdir -p out; for i in 1 2 3 4; do sleep 987 & done; wait"
+    workspace.build_file(
+        "".join(f'command(name="s{n}", rootfs=":rootfs", cmd={script + f" # {n}"!r})\n' for n in range(2))
+    )
+    before = left_over(workspace)
+    env = {**os.environ, "HB_STORE": str(workspace.store)}
+    process = subprocess.Popen(
+        [str(ROOT / "hb"), "build", "//:s0", "//:s1", "--jobs", "2"], cwd=workspace.root, env=env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while sleepers() < 8:
+        assert time.monotonic() < end, "it never started"
+        time.sleep(0.05)
+    os.kill(hb_process(process.pid), signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 8, err
+    assert sleepers() == 0
+    assert left_over(workspace) == before
+
+
+def sleepers() -> int:
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            count += path.read_bytes().startswith(b"sleep\x00987")
+        except OSError:
+            pass
+    return count
+
+
+def hb_process(pid: int) -> int:
+    """The launcher may have made hb a child of its own."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    name = Path(f"/proc/{pid}/comm").read_text()
+    return pid if "python" in name or "hb" in name or not children else int(children[0])
+
+
+def left_over(workspace) -> dict[str, int]:
+    groups = Groups.find()
+    work = workspace.store / "work"
+    return {
+        "mounts": sum(str(workspace.store) in line for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        "folders": len(list(work.iterdir())) if work.exists() else 0,
+        "groups": sum(len(list(one.glob("hb-*"))) for one in (groups.memory, groups.freezer) if one is not None),
+    }
