@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import random
 import re
 import shutil
+import signal
+import subprocess
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import zstandard
+from fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.sandbox
+ROOT = Path(__file__).parents[2]
 
 CHAIN = """
 command(name="a", rootfs=":rootfs", srcs=["a.txt"], cmd="mkdir -p out/deep && cat a.txt > out/a && head -c 40000 /dev/zero > out/deep/zeros && echo said-a")
@@ -361,3 +368,67 @@ def test_a_key_file_is_its_owners(machines, tmp_path: Path) -> None:
     again = machine.workspace.hb("cache", "keygen", "--output", str(path))
     assert again.code == 2
     assert "exists" in again.err
+
+
+@pytest.mark.slow
+def test_lost_files_of_a_remote_image_are_made_again(machines, http_url: str, http_cache) -> None:
+    """A layer is a recipe: when what it is made of is gone, the one who made that runs again."""
+    text = """
+from rules.image import image, layer
+platform(name="linux-amd64", os="linux", arch="amd64")
+platform(name="linux-arm64", os="linux", arch="arm64")
+command(name="a", rootfs=":rootfs", srcs=["a.txt"], cmd="mkdir -p out/opt && cp a.txt out/opt && head -c 3000000 /dev/zero > out/opt/big && echo hi > out/opt/small")
+layer(name="files", files=[":a"])
+image(name="ab", layers=[":files"])
+"""
+    first = machines(http_url)
+    first.workspace.build_file(text)
+    digest = first.build().target("//:ab")["digest"]
+    whole = machines(http_url)
+    whole.workspace.build_file(text)
+    shared = whole.build()
+    assert (shared.built, shared.target("//:ab")["digest"]) == (0, digest)
+    for path in stored(http_url, http_cache, "cas"):
+        path.unlink()
+    second = machines(http_url)
+    second.workspace.build_file(text)
+    again = second.build()
+    assert again.target("//:ab")["digest"] == digest
+    assert again.summary["outcomes"].get("evicted", 0) >= 1, again.err
+    assert len(list((second.workspace.root / "hb-out/ab/blobs/sha256").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_uploads_may_be_left(machines, http_cache) -> None:
+    with fault_proxy(http_cache.url) as proxy:
+        proxy.fault, proxy.where = "hang", "PUT"
+        machine = machines(f"{proxy.url}/{uuid.uuid4().hex}?timeout=15")
+        left = machine.build("--no-wait-uploads")
+        assert left.built == 3
+        assert "--no-wait-uploads" in left.err
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_next_run_is_well(machines, http_url: str) -> None:
+    """hb is killed at random moments of a build that writes to the remote. What it leaves, here and there, is sound."""
+    truth = machines(f"{http_url}?mode=off").build().target("//:ab")["digest"]
+    moments = random.Random(7)
+    for _ in range(8):
+        machine = machines(http_url)
+        words = [str(ROOT / "hb"), "build", "//:ab", "--remote-cache", http_url]
+        env = {**os.environ, "HB_STORE": str(machine.workspace.store), "XDG_CONFIG_HOME": str(machine.home)}
+        with subprocess.Popen(
+            words,
+            cwd=machine.workspace.root,
+            env=env,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0.1, 1.5))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert machine.workspace.hb("cache", "verify").code == 0
+        assert machine.build().target("//:ab")["digest"] == truth
+    assert machines(http_url).build().built == 0
