@@ -13,8 +13,9 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from hermetic.audit.pairing import View
 from hermetic.audit.past import Past
@@ -29,7 +30,7 @@ from hermetic.tree import Directory, Load, walk
 MAGIC = b"hb build 1\n"
 LONGEST = 64 << 10  # bytes of a blob that is taken along
 MOST_BLOBS = 50_000
-UNFOLDED = 1 << 30  # bytes a bundle may unfold to
+UNFOLDED = 256 << 20  # bytes a bundle may unfold to
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +61,43 @@ class Bundle:
         if not data.startswith(MAGIC):
             raise UserError("it is no record of a build", hint="hb log ID --export FILE writes one")
         try:
-            stream = zlib.decompressobj()
-            found = json.loads(stream.decompress(data[len(MAGIC) :], UNFOLDED))
+            found = json.loads(zlib.decompressobj().decompress(data[len(MAGIC) :], UNFOLDED))
             blobs = {Digest.parse(name): base64.b64decode(text) for name, text in found["blobs"].items()}
-            return Bundle(
-                State.from_object(found["state"]),
-                {key: Trace._make(trace) for key, trace in found["traces"].items()},
-                {digest: blob for digest, blob in blobs.items() if Digest.of(blob) == digest},
-            )
-        except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+            state = State.from_object(found["state"])
+            traces = {key: Trace._make(trace) for key, trace in found["traces"].items()}
+            _check(state, traces)
+        except (zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError) as error:
             raise UserError(f"the record of a build is damaged: {type(error).__name__}") from None
+        return Bundle(state, traces, {digest: blob for digest, blob in blobs.items() if Digest.of(blob) == digest})
+
+
+def _check(state: State, traces: Mapping[str, Trace]) -> None:
+    """What follows a record's numbers may rely on: they lead to steps, and in no circle. Raises ValueError."""
+    count = len(state.steps)
+    for step in state.steps:
+        _texts(*step[:4])
+        _numbers(step.needs, count)
+    for shown in state.targets:
+        _texts(*shown[:3])
+        _numbers(shown.steps, count)
+    _texts(*state.files.keys(), *state.files.values())
+    for trace in traces.values():
+        _texts(*trace[:2])
+        for row in trace.rows:
+            _texts(*row)
+            if len(row) != 3 or not row[0]:
+                raise ValueError(row)
+    TopologicalSorter({number: step.needs for number, step in enumerate(state.steps)}).prepare()
+
+
+def _texts(*values: object) -> None:
+    if not all(isinstance(one, str) for one in values):
+        raise ValueError(values)
+
+
+def _numbers(values: Sequence[object], count: int) -> None:
+    if not isinstance(values, list) or not all(type(one) is int and 0 <= one < count for one in values):
+        raise ValueError(values)
 
 
 def bundle_of(past: Past, head: Head, store: BlobStore) -> Bundle:

@@ -35,14 +35,14 @@ def lines_of(answer: Answer, everything: bool = False, now: float | None = None)
         yield from _limited([_row(answer, number) for number in rows], everything, "actions")
 
 
-def cause_lines(explanation: Explanation, state: State, everything: bool = False) -> Iterator[str]:
-    blocks = [
-        ["", *_cause(cause, own, behind, explanation, state, everything)] for cause, own, behind in explanation.roots()
-    ]
-    for block in blocks if everything else blocks[:SHOWN]:
-        yield from block
-    if len(blocks) > SHOWN and not everything:
-        yield from ("", f"and {len(blocks) - SHOWN} more causes (--all shows them)")
+def cause_lines(explanation: Explanation, state: State, everything: bool = False, more: str = "--all") -> Iterator[str]:
+    """A block per root cause, each after an empty line. ``more``: the option that shows what is left out."""
+    roots = explanation.roots()
+    for cause, own, behind in roots if everything else roots[:SHOWN]:
+        yield ""
+        yield from _cause(cause, own, behind, explanation, state, everything)
+    if len(roots) > SHOWN and not everything:
+        yield from ("", f"and {len(roots) - SHOWN} more causes ({more} shows them)")
 
 
 def _cause(

@@ -79,8 +79,13 @@ def _arrow(old: str, new: str) -> str:
 
 def clip(text: str) -> str:
     """One line of a bounded length that a terminal can show."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = printable(text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def printable(text: str) -> str:
+    """A line whose control characters are shown, not obeyed: records and trees may come from elsewhere."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _short(found: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from hermetic.audit.past import Past
 from hermetic.audit.plan import Plan, plan
 from hermetic.audit.text import SHOWN, cause_lines, causes_json, reason
 from hermetic.audit.why import earlier_of
+from hermetic.audit.words import printable
 from hermetic.cli.remember import files_read, history_of
 from hermetic.cli.session import Session
 from hermetic.cli.streams import say
@@ -41,7 +42,7 @@ def say_plan(found: Session, loaded: Loaded, result: BuildResult, stdout: TextIO
         print(json.dumps({"plan": _json(record, explanation, times, order)}), file=stdout)
         return
     for line in _lines(record.state, explanation, times, order, result):
-        say(line)
+        say(printable(line))
 
 
 def pseudo_record(found: Session, loaded: Loaded, finished: Mapping[str, Finished]) -> Record:
@@ -65,7 +66,7 @@ def _explain(found: Session, past: Past, head: Head, record: Record, run: list[i
 
 
 def _lines(state: State, explanation: Explanation, times: Plan, order: list[int], result: BuildResult) -> Iterator[str]:
-    yield from (line for line in cause_lines(explanation, state) if line or explanation.steps)
+    yield from (line for line in cause_lines(explanation, state, more="--json") if line or explanation.steps)
     run = [number for number in order if number in times.seconds]
     if run:
         yield ""

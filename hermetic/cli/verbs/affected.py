@@ -26,6 +26,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--since", metavar="REV", required=True, help="a commit, branch or tag")
     formats = sorted({*OWN, *FORMATS} - {"text"})
     parser.add_argument("--output", choices=formats, default="label", help="how targets are printed, as in hb query")
+    parser.add_argument("--all", action="store_true", help="every cause, and every list to its end")
     parser.add_argument("--tests-only", action="store_true", help="only tests")
     add_common(parser)
     add_remote(parser)
@@ -34,6 +35,7 @@ def main(words: Sequence[str]) -> int:
     from hermetic.audit.affected import compare
     from hermetic.audit.past import Past
     from hermetic.audit.text import cause_lines
+    from hermetic.audit.words import printable
     from hermetic.cli.remember import history_of
     from hermetic.cli.revision import at_revision, keyed_tree, load_at
     from hermetic.cli.session import session
@@ -45,8 +47,8 @@ def main(words: Sequence[str]) -> int:
         with at_revision(found, args.since) as earlier:
             then = keyed_tree(earlier, load_at(earlier, patterns, args.tests_only), args.since, past)
             difference = compare(now, then, found.store.read)
-        for line in cause_lines(difference.explanation, now.view.state):
-            say(line)
+        for line in cause_lines(difference.explanation, now.view.state, args.all):
+            say(printable(line))
     for label in difference.removed:
         say(f"{label} is gone since {args.since}")
     for error in loaded.errors:

@@ -33,6 +33,7 @@ def main(words: Sequence[str]) -> int:
     args = parser.parse(words)
     from hermetic.audit.outputs import json_of, lines_of, output_differences
     from hermetic.audit.past import Past
+    from hermetic.audit.words import printable
     from hermetic.cli.remember import history_of
     from hermetic.cli.session import session
     from hermetic.cli.verbs.log import pick
@@ -58,7 +59,7 @@ def main(words: Sequence[str]) -> int:
         verdict = "the same" if not parts else "differs" if len(parts) == 1 else f"{len(parts)} parts differ"
         print(f"{label} in build {head.id} against {args.against}: {verdict}")
         for line in lines_of(parts, args.all):
-            print(line)
+            print(printable(line))
     return 0
 
 

@@ -38,6 +38,7 @@ def main(words: Sequence[str]) -> int:
     from hermetic.audit.past import Past
     from hermetic.audit.text import json_of, lines_of
     from hermetic.audit.why import why, why_differs
+    from hermetic.audit.words import printable
     from hermetic.cli import workspace
     from hermetic.cli.remember import history_of
     from hermetic.cli.verbs.log import pick
@@ -58,7 +59,7 @@ def main(words: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(json_of(answer)))
     else:
-        print("\n".join(lines_of(answer, args.all)))
+        print("\n".join(map(printable, lines_of(answer, args.all))))
     return 0
 
 

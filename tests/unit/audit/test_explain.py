@@ -14,6 +14,7 @@ from hermetic.audit.pairing import View, pair
 from hermetic.audit.past import Past
 from hermetic.audit.text import SHOWN, json_of, lines_of
 from hermetic.audit.why import why
+from hermetic.audit.words import printable
 from hermetic.execution.history import Head, History
 from hermetic.execution.records import Event, Record, Shown, State, Step, Trace
 from hermetic.store.memory import MemoryStore
@@ -213,3 +214,8 @@ def test_long_answers_are_cut_and_say_so(tmp_path: Path) -> None:
     assert f"and {count - SHOWN} more actions (--all shows them)" in short
     assert len(json_of(answer)["causes"]) == count
     assert sum(line.startswith("built") for line in full) == count
+
+
+def test_what_comes_from_elsewhere_is_shown_not_obeyed() -> None:
+    assert printable("source a\x1b[31m\r\nb edited") == "source a\\x1b[31m\\r\\nb edited"
+    assert printable("←  ünïcode") == "←  ünïcode"
