@@ -57,9 +57,10 @@ def last_build_of(past: Past, label: str, workspace: str) -> Head | None:
 
 
 def why(past: Past, head: Head, label: str, cache: ActionCache, load: Load, now: float | None = None) -> Answer:
-    """What happened behind ``label`` in a build, each step compared with its newest earlier result."""
+    """What happened behind ``label`` in a build, each step compared with its newest earlier result. ``label``
+    "": in the whole build."""
     view = past.view(head)
-    numbers = _behind(view.state, label)
+    numbers = _behind(view.state, label) if label else view.state.behind(range(len(view.state.steps)))
     events = past.events(head)
     ran = [n for n in numbers if n in events and events[n].outcome not in HITS]
     past.prepare([head], len(ran))
