@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hermetic.analysis.rule import Rule
 from hermetic.errors import HbError
@@ -11,8 +12,7 @@ from hermetic.loading.loader import Package
 Place = tuple[str, str]  # package, name
 
 
-@dataclass(frozen=True, slots=True)
-class Arrow:
+class Arrow(NamedTuple):
     """One edge. ``attribute``: number of its name; ``flags``: those of ``hermetic.analysis.targetfile``."""
 
     to: Place
@@ -23,7 +23,8 @@ class Arrow:
 @dataclass
 class Collected:
     """``broken``: packages that cannot be loaded; ``folders``: that are none; ``files``: package → names of its
-    files; ``faults``: what is wrong with single targets; ``names``: attribute → number; ``rules``: → kind."""
+    files; ``faults``: what is wrong with single targets; ``names``: attribute → number; ``rules``: → kind;
+    ``places``: absolute labels as written → what they name."""
 
     packages: dict[str, Package] = field(default_factory=dict)
     broken: dict[str, HbError] = field(default_factory=dict)
@@ -33,3 +34,4 @@ class Collected:
     faults: list[tuple[Place, HbError]] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
     rules: dict[type[Rule], str] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)

@@ -83,7 +83,7 @@ def _arrows(declaration: Declaration, files: PackageFiles, found: Collected) -> 
         seen = set()
         for text, conditional in _texts(declaration.attrs[name], False):
             try:
-                to = _place(text, edge, declaration, files)
+                to = _place(text, edge, declaration, files, found)
             except HbError as error:
                 found.faults.append(((declaration.package, declaration.name), error.at(*_where(declaration))))
                 continue
@@ -112,11 +112,16 @@ def _texts(value: Any, conditional: bool) -> Iterator[tuple[str, bool]]:
             yield from _texts(item, conditional)
 
 
-def _place(text: str, edge: Edge, declaration: Declaration, files: PackageFiles) -> Place:
+def _place(text: str, edge: Edge, declaration: Declaration, files: PackageFiles, found: Collected) -> Place:
+    if text in found.places:
+        return found.places[text]
     if edge.files and not text.startswith((":", "//", "@")) and text not in files.package.declarations:
         return declaration.package, files.name(text, edge.missing)
     label = Label.parse(text, declaration.package)
-    return label.package, label.name
+    place = (label.package, label.name)
+    if text.startswith("//"):
+        found.places[text] = place
+    return place
 
 
 def _check_labels(found: Collected) -> None:
