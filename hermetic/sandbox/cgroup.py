@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from hermetic.sandbox.memory import PROC, signal_family, stat, tree_memory
+from hermetic.sandbox.memory import PROC, family, signal_family, stat, tree_memory
 
 PREFIX = "hb-"
 OWN = ("anon", "shmem", "total_rss", "total_shmem")  # fields of memory.stat: version 2, version 1
+ROUNDS = 5  # looks for processes that were born while others were moved
 PATIENCE = 1.0  # seconds that a group's last processes may take to vanish
 
 
@@ -67,7 +68,8 @@ class TreeGroup:
 
 @dataclass(slots=True)
 class KernelGroup:
-    """``memory_folder``: of the memory controller; ``freezer``: of version 2, or of version 1's freezer."""
+    """``memory_folder``: of the memory controller; ``freezer``: a group of version 2, or of version 1's
+    freezer, made when it is first needed: most sandboxes are never frozen, and joining costs."""
 
     pid: int
     memory_folder: Path | None
@@ -92,10 +94,26 @@ class KernelGroup:
 
     def freeze(self, on: bool) -> None:
         self.frozen = on
-        if self.freezer is None:
+        if self.freezer is None or not self._gathered(self.freezer):
             signal_family(self.pid, signal.SIGSTOP if on else signal.SIGCONT)
         elif not _write(self.freezer / "cgroup.freeze", "1" if on else "0"):
             _write(self.freezer / "freezer.state", "FROZEN" if on else "THAWED")
+
+    def _gathered(self, folder: Path) -> bool:
+        """Whether all processes are in ``folder``; new ones may come while it is done."""
+        if folder == self.memory_folder:
+            return True
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError:
+            return False
+        inside: set[int] = set()
+        for _ in range(ROUNDS):
+            outside = [one for one in family(self.pid) if one not in inside]
+            if not outside:
+                return True
+            inside.update(one for one in outside if _write(folder / "cgroup.procs", str(one)))
+        return bool(inside)
 
     def close(self) -> None:
         for folder in {self.memory_folder, self.freezer} - {None}:
@@ -141,7 +159,8 @@ class Groups:
         """A group with the process ``pid``, which has no children yet. ``limit``: bytes; 0 for none."""
         self._made += 1
         name = f"{self._name}-{pid}-{self._made}"
-        memory, freezer = self._join(self.memory, name, pid), self._join(self.freezer, name, pid)
+        memory = self._join(self.memory, name, pid)
+        freezer = self.freezer / name if self.freezer is not None else None
         if memory is not None and limit and not _write(memory / "memory.max", str(limit)):
             _write(memory / "memory.limit_in_bytes", str(limit))
         if memory is None and freezer is None:

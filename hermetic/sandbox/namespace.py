@@ -49,7 +49,7 @@ class NamespaceSandbox:
         process, first, group = _start(argv, spec, self.groups)
         if group is not None and isinstance(cancel, Control):
             cancel.joined(group)
-        watch = _Watch(process, started + spec.timeout, cancel, group)
+        watch = _Watch(process, started + spec.timeout, cancel, group, looked=started)
         logs = [Log(work / "stdout", spec.log_limit), Log(work / "stderr", spec.log_limit)]
         try:
             stopped = _supervise(process, logs, watch)
@@ -174,7 +174,7 @@ class _Watch:
     deadline: float
     cancel: Cancel
     group: Group | None
-    looked: float = 0.0
+    looked: float
 
     def verdict(self) -> Ending | None:
         """Why it was killed, if it was."""
