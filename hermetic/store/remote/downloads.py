@@ -61,6 +61,8 @@ class Downloads:
         if promise is not None and self._directories(promise) and self._disk.has(digest):
             return
         place = self._promises.find(digest) or self._search(digest)
+        if self._disk.has(digest):
+            return  # it came with a tree
         if place is None or not self._bring(digest, place):
             self._promises.withdraw([digest])
             raise MissingBlob(digest)
@@ -70,7 +72,7 @@ class Downloads:
         for promise in self._promises.unlisted():
             if self._promises.list_files(promise.root) or self._directories(promise):
                 place = self._promises.find(digest)
-                if place is not None:
+                if place is not None or self._disk.has(digest):
                     return place
         return None
 

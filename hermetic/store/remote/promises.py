@@ -7,6 +7,7 @@ What a remote turned out not to have is withdrawn, and counts as missing from th
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class Promises:
         self._blobs: dict[Digest, Place] = {}
         self._trees: dict[Digest, TreePromise] = {}
         self._unlisted: dict[Digest, TreePromise] = {}  # trees whose files are not in _blobs yet
-        self._untried: list[Digest] = []  # of these, the ones nobody looked at
+        self._untried: deque[Digest] = deque()  # of these, the ones nobody looked at, makers before merges
         self._gone: set[Digest] = set()
 
     def add(self, result: pb.ActionResult, where: hb_pb2.Whereabouts) -> None:
@@ -70,7 +71,7 @@ class Promises:
     def find(self, digest: Digest) -> Place | None:
         with self._lock:
             while digest not in self._blobs and self._untried:
-                self.list_files(self._untried.pop())
+                self.list_files(self._untried.popleft())
             return self._blobs.get(digest)
 
     def tree(self, root: Digest) -> TreePromise | None:
@@ -104,8 +105,10 @@ class Promises:
                 self._unlisted.pop(digest, None)
 
     def _promise(self, digest: Digest, place: Place) -> None:
-        if digest not in self._gone:
-            self._blobs.setdefault(digest, place)
+        """The place with the fewest packs to look into wins: that of who made the blob, not of a merge."""
+        known = self._blobs.get(digest)
+        if digest not in self._gone and (known is None or len(place.packs) < len(known.packs)):
+            self._blobs[digest] = place
 
 
 def place_of(where: hb_pb2.Whereabouts) -> Place:
