@@ -6,24 +6,26 @@ that another step made is followed to that step, as it was then and is now; what
 files, flags, variables, settings, packages, rule code. One leaf is named once, however many steps it
 made run again.
 
-A step's comparison is called a *view of it*: (its number now, the earlier build, its number then). The
-same step may be seen from several: a library that was built yesterday is compared with yesterday's, an
-image that uses it with the library of the last image.
+A comparison is (a step's number now, the name of the earlier build, its number then). The same step may be
+in several: a library that was built yesterday is compared with yesterday's, and on behalf of an image that
+uses it with the library of the last image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from hermetic.audit.compare import Change, changes
 from hermetic.audit.leaves import Leaf, Pair
-from hermetic.audit.origins import Edited, Origin, origins, settings_changed
+from hermetic.audit.origins import Edited, Origin, origins
 from hermetic.audit.pairing import View, pair
 from hermetic.audit.subject import subject_of
-from hermetic.execution.records import SYMBOL, State, Step, Trace
+from hermetic.execution.records import SYMBOL, Step, Trace
 from hermetic.tree import Load
 
+Comparison: TypeAlias = tuple[int, str, int]
 # Of one edit's leaves these are causes each; without them the first is, and the others are its details.
 _NAMED = ("source", "package", "base image", "fetch", "dependency")
 _ORDER = (*_NAMED, "environment", "command", "script", "parameters")
@@ -48,7 +50,7 @@ class Earlier:
 
 @dataclass(slots=True)
 class Finding:
-    """What differs in one view of a step. ``follows``: the changed steps it takes something from."""
+    """What differs in one comparison. ``follows``: the changed steps it takes something from."""
 
     leaves: list[Leaf] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
@@ -95,7 +97,8 @@ class Explainer:
         self.now = now
         self.views = views
         self.load = load
-        self._findings: dict[tuple[int, str, int], Finding] = {}
+        self._findings: dict[Comparison, Finding] = {}
+        self._cascades: dict[Comparison, list[Comparison]] = {}
         self._edited: dict[str, Edited] = {}
         self._given: dict[int, Cause] = {}
         self._details: dict[Cause, dict[str, None]] = {}
@@ -106,16 +109,16 @@ class Explainer:
         self._given = {number: one for number, one in wanted.items() if isinstance(one, Cause)}
         rank = {number: place for place, number in enumerate(order)}
         seen = self._reach(wanted)
-        roots = self._roots(sorted(seen, key=lambda view: rank[view[0]]))
+        roots = self._roots(sorted(seen, key=lambda one: rank[one[0]]))
         by_adding = self._added(wanted, seen, roots, order)
         steps = {}
         for number in sorted(wanted, key=lambda one: rank[one]):
             earlier = wanted[number]
             if isinstance(earlier, Earlier):
-                view = (number, earlier.name, earlier.step)
-                finding = self._findings[view]
+                comparison = (number, earlier.name, earlier.step)
+                finding = self._findings[comparison]
                 steps[number] = Explained(
-                    number, earlier, self._own(view), roots[view], tuple(dict.fromkeys(finding.follows))
+                    number, earlier, self._own(comparison), roots[comparison], tuple(dict.fromkeys(finding.follows))
                 )
             elif earlier.kind == "new" and number in by_adding:
                 steps[number] = Explained(number, None, (), by_adding[number], ())
@@ -123,18 +126,17 @@ class Explainer:
                 steps[number] = Explained(number, None, (earlier,), frozenset((earlier,)), ())
         return Explanation(steps, {cause: tuple(lines) for cause, lines in self._details.items()})
 
-    # --- views ----------------------------------------------------------------------------------
+    # --- comparisons ----------------------------------------------------------------------------
 
-    def _reach(self, wanted: Mapping[int, Earlier | Cause]) -> list[tuple[int, str, int]]:
-        """Every view that is needed, with its finding made."""
+    def _reach(self, wanted: Mapping[int, Earlier | Cause]) -> list[Comparison]:
+        """Every comparison that is needed, with its finding made."""
         waiting = [(n, one.name, one.step) for n, one in wanted.items() if isinstance(one, Earlier)]
-        self._cascades: dict[tuple[int, str, int], list[tuple[int, str, int]]] = {}
         while waiting:
-            view = waiting.pop()
-            if view not in self._findings:
-                self._findings[view], pairs = self._find(*view)
-                self._cascades[view] = [(new, view[1], old) for new, old in pairs]
-                waiting += self._cascades[view]
+            comparison = waiting.pop()
+            if comparison not in self._findings:
+                self._findings[comparison], pairs = self._find(*comparison)
+                self._cascades[comparison] = [(new, comparison[1], old) for new, old in pairs]
+                waiting += self._cascades[comparison]
         return list(self._findings)
 
     def _find(self, number: int, name: str, other: int) -> tuple[Finding, list[tuple[int, int]]]:
@@ -191,22 +193,22 @@ class Explainer:
 
     # --- causes ---------------------------------------------------------------------------------
 
-    def _roots(self, views: Sequence[tuple[int, str, int]]) -> dict[tuple[int, str, int], frozenset[Cause]]:
-        """The root causes behind each view; ``views`` has needs before users."""
-        found: dict[tuple[int, str, int], frozenset[Cause]] = {}
-        for view in views:
-            parts = {found[one] for one in self._cascades[view]}
-            own = self._own(view)
+    def _roots(self, comparisons: Sequence[Comparison]) -> dict[Comparison, frozenset[Cause]]:
+        """The root causes behind each; needs come before users."""
+        found: dict[Comparison, frozenset[Cause]] = {}
+        for comparison in comparisons:
+            parts = {found[one] for one in self._cascades[comparison]}
+            own = self._own(comparison)
             if own:
                 parts.add(frozenset(own))
-            if not parts and view[0] in self._given:
-                parts.add(frozenset((self._given[view[0]],)))
-            found[view] = next(iter(parts)) if len(parts) == 1 else frozenset().union(*parts)
+            if not parts and comparison[0] in self._given:
+                parts.add(frozenset((self._given[comparison[0]],)))
+            found[comparison] = next(iter(parts)) if len(parts) == 1 else frozenset().union(*parts)
         return found
 
-    def _own(self, view: tuple[int, str, int]) -> tuple[Cause, ...]:
-        """The causes that lie in a view itself, their details noted."""
-        finding = self._findings[view]
+    def _own(self, comparison: Comparison) -> tuple[Cause, ...]:
+        """The causes that lie in the step itself, their details noted."""
+        finding = self._findings[comparison]
         content = [leaf for leaf in finding.leaves if not leaf.declared]
         declared = sorted((leaf for leaf in finding.leaves if leaf.declared), key=_rank)
         found = {self._note(Cause(leaf.kind, leaf.text), leaf.details): None for leaf in content}
@@ -236,24 +238,20 @@ class Explainer:
     def _added(
         self,
         wanted: Mapping[int, Earlier | Cause],
-        seen: Sequence[tuple[int, str, int]],
-        roots: Mapping[tuple[int, str, int], frozenset[Cause]],
+        seen: Sequence[Comparison],
+        roots: Mapping[Comparison, frozenset[Cause]],
         order: Sequence[int],
     ) -> dict[int, frozenset[Cause]]:
         """Steps that are new because something else now asks for them: the causes that made it ask."""
         found: dict[int, frozenset[Cause]] = {}
-        for view in seen:
-            for number in self._findings[view].added:
-                found.setdefault(number, frozenset(self._own(view)) or roots[view])
+        for comparison in seen:
+            for number in self._findings[comparison].added:
+                found.setdefault(number, frozenset(self._own(comparison)) or roots[comparison])
         for number in reversed(order):  # users first
             if number in found and isinstance(one := wanted.get(number), Cause) and one.kind == "new":
                 for need in self.now.state.steps[number].needs:
                     found.setdefault(need, found[number])
         return found
-
-
-def needs_first(state: State) -> list[int]:
-    return state.behind(range(len(state.steps)))
 
 
 def _maker(change: Change) -> str:
@@ -268,6 +266,3 @@ def _rank(leaf: Leaf) -> int:
 
 def _line(leaf: Leaf) -> str:
     return f"{leaf.text}: {'; '.join(leaf.details)}" if leaf.details else leaf.text
-
-
-__all__ = ["NEW", "Cause", "Earlier", "Explained", "Explainer", "Explanation", "needs_first", "settings_changed"]
