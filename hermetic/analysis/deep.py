@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +20,8 @@ def with_deep_stack(function: Callable[[], T]) -> T:
     errors: list[BaseException] = []
 
     def call() -> None:
+        # The kernel sends a clock of CPU time to the thread that uses it, and only the main one can answer.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
         try:
             results.append(function())
         except BaseException as error:  # handed to the caller below

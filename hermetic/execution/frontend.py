@@ -15,6 +15,8 @@ from hermetic.analysis.targetfile import Block, check, decode
 from hermetic.errors import BuildFileError, HbError, InternalError, from_dict
 from hermetic.sandbox.loaderbox import run_boxed_python
 
+PATIENCE = 4  # the deadline is CPU time; this many times as long may pass on a busy machine
+
 
 @dataclass(frozen=True)
 class Frontend:
@@ -109,7 +111,7 @@ class Frontend:
             read=[self.workspace, package],
             write=[self.cache] if self.cache else [],
             python_path=list(dict.fromkeys([self.workspace, package])),
-            deadline=self.deadline,
+            deadline=self.deadline * PATIENCE,
         )
         if answer.returncode != 0 or not answer.stdout:
             raise _explained(answer.returncode, answer.stderr.decode("utf-8", "replace"))

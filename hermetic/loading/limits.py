@@ -26,20 +26,21 @@ def confine(memory: int, cpu_seconds: int) -> None:
 
 
 def at_deadline(seconds: float, stop: Callable[[BuildFileError], None]) -> None:
-    """After ``seconds`` call ``stop``, in the main thread, with an error that names the line of BUILD
-    code running then. A single endless call into C is out of its reach; the kernel's limits are not."""
+    """After ``seconds`` of CPU time call ``stop``, in the main thread, with an error that names the line of
+    BUILD code running then. CPU time, because a busy machine is no fault of the code, which has nothing to
+    wait for. A single endless call into C is out of its reach; the kernel's limits are not."""
 
     def late(*_: object) -> None:
         stop(
             BuildFileError(
-                f"loading the BUILD files took longer than {seconds:.0f} s; it was here",
+                f"loading the BUILD files took longer than {seconds:.0f} s of CPU time; it was here",
                 location=_running(),
                 hint="look for a loop that never ends, or raise load_deadline in [tool.hb]",
             )
         )
 
-    signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _running() -> Location | None:
