@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,6 @@ from typing import BinaryIO
 from hermetic import tree
 from hermetic.digest import Digest
 from hermetic.errors import HbError, StoreError
-from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
 from hermetic.store.remote import pack
@@ -83,8 +82,6 @@ class Downloads:
         if not self._disk.has(promise.message) and not self._bring(promise.message, promise.place):
             self._promises.withdraw([promise.root, promise.message])
             return False
-        for directory in _directories(self._disk.read(promise.message)):
-            self._disk.put(directory)
         if not self._promises.list_files(promise.root):
             self._promises.withdraw([promise.root, promise.message])
             return False
@@ -245,16 +242,6 @@ class Downloads:
                     self.losses.corrupt.add(digest)
 
         list(pool.map(bring, groups))
-
-
-def _directories(message: bytes) -> Iterator[bytes]:
-    """The directories in a Tree message; none when it is not one."""
-    try:
-        found = pb.Tree.FromString(message)
-    except Exception:  # protobuf's DecodeError has no stable public base
-        return
-    for directory in (found.root, *found.children):
-        yield directory.SerializeToString(deterministic=True)
 
 
 def batched(digests: Iterable[Digest], limit: int) -> list[list[Digest]]:

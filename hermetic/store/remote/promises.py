@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hermetic import tree
@@ -83,19 +83,28 @@ class Promises:
             return list(self._unlisted.values())
 
     def list_files(self, root: Digest) -> bool:
-        """Promise a tree's files one by one; False when its directories are not all here."""
+        """Promise a tree's files one by one; False when its directories are not here, and not its message."""
         with self._lock:
             promise = self._unlisted.get(root)
             if promise is None:
                 return True
-            try:
-                files = [node.digest for _, node in tree.walk(root, self._disk.read) if isinstance(node, File)]
-            except MissingBlob:
+            files = self._files(root)
+            if files is None and self._disk.has(promise.message):
+                for directory in directories(self._disk.read(promise.message)):
+                    self._disk.put(directory)
+                files = self._files(root)
+            if files is None:
                 return False
             del self._unlisted[root]
             for digest in files:
                 self._promise(digest, promise.place)
             return True
+
+    def _files(self, root: Digest) -> list[Digest] | None:
+        try:
+            return [node.digest for _, node in tree.walk(root, self._disk.read) if isinstance(node, File)]
+        except MissingBlob:
+            return None
 
     def withdraw(self, digests: Iterable[Digest]) -> None:
         with self._lock:
@@ -109,6 +118,16 @@ class Promises:
         known = self._blobs.get(digest)
         if digest not in self._gone and (known is None or len(place.packs) < len(known.packs)):
             self._blobs[digest] = place
+
+
+def directories(message: bytes) -> Iterator[bytes]:
+    """The directories in a Tree message; none when it is not one."""
+    try:
+        found = pb.Tree.FromString(message)
+    except Exception:  # protobuf's DecodeError has no stable public base
+        return
+    for directory in (found.root, *found.children):
+        yield directory.SerializeToString(deterministic=True)
 
 
 def place_of(where: hb_pb2.Whereabouts) -> Place:
