@@ -8,6 +8,7 @@ from typing import TextIO
 from hermetic.action import ActionGraph
 from hermetic.analysis.codec import made_in
 from hermetic.cli import warm
+from hermetic.cli.annotations import annotate
 from hermetic.cli.ended import Ended, outcome_of, show
 from hermetic.cli.remember import remember
 from hermetic.cli.results import print_rows, print_summary
@@ -37,6 +38,7 @@ def build(
     for error in ended.errors:
         say(f"hb: {error}")
     result = ended.result
+    annotate(result.failures, ended.errors, found.workspace.root)
     reporter.end(result)
     print_rows(ended.lines(), found.args.json, stdout)
     if found.args.json:

@@ -6,6 +6,7 @@ Start-up time is a feature: nothing is imported that the verb does not need.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -66,6 +67,10 @@ def run(verb: str, words: Sequence[str]) -> int:
         return code if finish() else 1
     except HbError as error:
         say(f"hb: {error}")
+        if os.environ.get("GITHUB_ACTIONS"):
+            from hermetic.cli.annotations import annotate_end
+
+            annotate_end(error)
         return error.exit_code
     except KeyboardInterrupt:
         say("hb: interrupted")
@@ -86,7 +91,6 @@ def run(verb: str, words: Sequence[str]) -> int:
 
 def defect(error: Exception) -> int:
     """A defect of hb: where it happened in one line, all of it in a file."""
-    import os
     import tempfile
     import traceback
 

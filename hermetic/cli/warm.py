@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hermetic.cli.summary import asked
 from hermetic.execution.snapshot import Snapshot, magic, published_places, snapshot_path
 from hermetic.execution.snapshot import identities as identities_of
 from hermetic.store.sections import Damaged, Sections
@@ -38,7 +39,7 @@ UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--help", "-h"})
 def answer(command: Sequence[str]) -> int | None:
     """The exit code when nothing has changed since this very command last ended well here, else None."""
     started = time.monotonic()
-    if UNREMEMBERED.intersection(command):
+    if UNREMEMBERED.intersection(command) or asked(command):
         return None
     cwd = Path.cwd()
     name = snapshot_path(Path(".hb"), command, str(cwd), os.environ)

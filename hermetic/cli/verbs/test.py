@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from hermetic.cli.options import Parser, add_build
 from hermetic.cli.streams import say
+from hermetic.cli.summary import add_summary, summarised
 from hermetic.errors import CommandLineError
 
 
@@ -17,6 +19,7 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("test", "Build and run tests. A pass is cached by everything it can see.", "hb test //runtime:all")
     parser.add_argument("pattern", nargs="+", help="labels and patterns; targets that are no tests are left out")
     add_build(parser)
+    add_summary(parser)
     args = parser.parse(words)
     from hermetic.cli.building import build
     from hermetic.cli.session import session
@@ -30,6 +33,6 @@ def main(words: Sequence[str]) -> int:
                 raise NoTests(f"no tests in {' '.join(args.pattern)}", hint="hb build builds targets that are no tests")
             return loaded
 
-        ended = build(found, load, ["test", *words])
+        ended = summarised(found, "test", partial(build, found, load, ["test", *words]))
         say(f"{ended.requested} tests, {'all passed' if ended.exit_code == 0 else 'not all passed'}")
         return ended.exit_code
