@@ -25,6 +25,7 @@ from hermetic.audit.subject import subject_of
 from hermetic.execution.records import SYMBOL, Step, Trace
 from hermetic.tree import Load
 
+QUOTED = 500  # comparisons whose texts are looked up to say what differs in them; more nobody reads
 Comparison: TypeAlias = tuple[int, str, int]
 # Of one edit's leaves these are causes each; without them the first is, and the others are its details.
 _NAMED = ("source", "package", "base image", "fetch", "dependency")
@@ -164,7 +165,7 @@ class Explainer:
 
     def _leaves(self, step: Step, old: Trace, new: Trace, changed: set[str]) -> Iterable[Leaf]:
         """The leaves that lie in the step itself."""
-        words = Pair(step, old, new, self.load)
+        words = Pair(step, old, new, self.load, quote=len(self._findings) < QUOTED)
         found = changes(old, new)
         real = [one for one in found if not one.moved]
         for one in real or found:

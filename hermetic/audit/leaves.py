@@ -43,12 +43,14 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A step now and then, with what made its keys."""
+    """A step now and then, with what made its keys. ``quote``: whether old and new texts are looked up to
+    say what in them differs."""
 
     step: Step
     old: Trace
     new: Trace
     load: Load
+    quote: bool = True
 
     def leaf(self, change: Change) -> Iterator[Leaf]:
         """What a change of these traces means. Changes of settings mean nothing by themselves, and
@@ -98,6 +100,8 @@ class Pair:
         return list(message.arguments) if message is not None else []
 
     def _message(self, trace: Trace) -> pb.Command | None:
+        if not self.quote:
+            return None
         try:
             return pb.Command.FromString(self.load(Digest.parse(trace.command)))
         except Exception:  # gone, or damaged: protobuf's DecodeError has no common public base
@@ -173,6 +177,8 @@ class Pair:
             return Leaf("script", f"{title} {'added' if change.old is None else 'removed'}")
         if change.moved:
             return Leaf("script", f"{title} has moved")
+        if not self.quote:
+            return Leaf("script", title)
         try:
             old, new = (self.load(_digest(one)).decode("utf-8", "replace") for one in (change.old, change.new))
         except HbError:
