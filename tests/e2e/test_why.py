@@ -88,6 +88,7 @@ def test_why_says_where_a_cascade_stopped(chain) -> None:
     assert found["outcomes"] == {"built": 1, "hit-local": 1}
 
 
+@pytest.mark.slow
 def test_why_of_an_older_build_and_of_two(chain) -> None:
     chain.hb("build", "//:ab")
     chain.write("a.txt", "2\n")
@@ -201,6 +202,7 @@ def test_what_matters_not_affects_nothing(repository) -> None:
     assert repository.hb("affected", "--since", "main").out == ""
 
 
+@pytest.mark.slow
 def test_affected_is_exact_behind_a_step_that_made_the_same(repository) -> None:
     repository.hb("build", "//:user")
     repository.write("a.txt", "same number of lines\n")
@@ -211,6 +213,7 @@ def test_affected_is_exact_behind_a_step_that_made_the_same(repository) -> None:
     assert "//:user" not in found
 
 
+@pytest.mark.slow
 def test_affected_knows_new_and_gone_targets(repository) -> None:
     text = (repository.root / "BUILD.py").read_text().replace('name="speedy"', 'name="quick"')
     (repository.root / "BUILD.py").write_text(text)
@@ -257,6 +260,7 @@ def test_diff_of_two_builds_and_of_a_revision(repository) -> None:
     assert "layer //:files" in repository.hb("diff", "//:image", "--against", first).out
 
 
+@pytest.mark.slow
 def test_diff_with_what_nobody_built(repository) -> None:
     repository.hb("build", "//:a")
     repository.write("a.txt", "new\n")
@@ -270,6 +274,7 @@ def test_diff_with_what_nobody_built(repository) -> None:
     assert repository.hb("diff", "//:a", "--against", "HEAD~2").code == 0
 
 
+@pytest.mark.slow
 def test_against_a_record_from_another_machine(repository, tmp_path: Path) -> None:
     repository.hb("build", "//:ab")
     assert repository.hb("log", "last", "--export", str(tmp_path / "record")).code == 0
