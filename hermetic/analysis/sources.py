@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+import os
+from pathlib import Path
 
 from hermetic.action import SourceFile
 from hermetic.errors import BuildFileError, did_you_mean
@@ -20,19 +21,19 @@ def source_file(loader: Loader, package: Package, text: str, missing: bool) -> S
             f"{text!r} is not a file of //{package.path}",
             hint="name files below the package's own folder, like src/a.c",
         )
-    folder = loader.workspace / package.path
-    for parent in PurePosixPath(text).parents:
-        if parent.name and (folder / parent / BUILD_FILE).is_file():
-            owner = str(PurePosixPath(package.path) / parent)
+    path = f"{package.path}/{text}" if package.path else text
+    for depth in range(len(parts) - 1, 0, -1):
+        owner = "/".join([*filter(None, [package.path]), *parts[:depth]])
+        if os.path.isfile(f"{loader.workspace}/{owner}/{BUILD_FILE}"):
             raise BuildFileError(
                 f"{text!r} belongs to the package //{owner}",
                 hint=f"make a filegroup there and name it: //{owner}:…",
             )
-        if parent.name:
-            loader.note(package.path, (PurePosixPath(package.path) / parent / BUILD_FILE).as_posix(), "")
-    loader.links.refuse(f"{package.path}/{text}".lstrip("/"), BuildFileError)
-    if missing or (folder / text).is_file():
-        return SourceFile(f"{package.path}/{text}" if package.path else text)
+        loader.note(package.path, f"{owner}/{BUILD_FILE}", "")
+    loader.links.refuse(path, BuildFileError)
+    if missing or os.path.isfile(f"{loader.workspace}/{path}"):
+        return SourceFile(path)
+    folder = loader.workspace / package.path
     if (folder / text).is_dir():
         raise BuildFileError(f"{text!r} is a folder", hint=f'name its files: glob(["{text}/**"])')
     raise BuildFileError(

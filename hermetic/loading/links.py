@@ -29,7 +29,7 @@ class Links:
             self._folders[folder] = self.out(folder)
         if found := self._folders.get(folder):
             return found
-        place = self.workspace / path
+        place = f"{self.workspace}/{path}"
         return path if os.path.islink(place) and not stays(self.workspace, place) else None
 
     def refuse(self, path: str, kind: type[HbError]) -> None:
