@@ -46,7 +46,7 @@ class Machine:
         return found
 
 
-@pytest.fixture(params=["s3", "http", "grpc"])
+@pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.slow), "http", "grpc"])
 def url(request: pytest.FixtureRequest) -> str:
     if request.param == "s3":
         return request.getfixturevalue("s3").url()
@@ -164,6 +164,7 @@ def test_evicted_blobs_are_made_again_in_the_same_invocation(machines, http_url:
     assert machines(http_url).build("--download", "all").summary["outcomes"] == {"hit-remote": 3}
 
 
+@pytest.mark.slow
 def test_an_evicted_input_makes_its_producer_run_again(machines, http_url: str, http_cache) -> None:
     machines(http_url).build()
     second = machines(http_url)
@@ -179,7 +180,7 @@ def test_an_evicted_input_makes_its_producer_run_again(machines, http_url: str, 
 @pytest.mark.parametrize(
     "damage", ["flip", *(pytest.param(one, marks=pytest.mark.slow) for one in ("truncate", "empty", "other"))]
 )
-@pytest.mark.parametrize("kind", ["ac", "cas"])
+@pytest.mark.parametrize("kind", ["ac", pytest.param("cas", marks=pytest.mark.slow)])
 def test_damaged_objects_are_never_used(machines, http_url: str, http_cache, damage: str, kind: str) -> None:
     first = machines(http_url)
     digest = first.build().target("//:ab")["digest"]
@@ -204,6 +205,7 @@ def test_damaged_objects_are_never_used(machines, http_url: str, http_cache, dam
 # --- whose results --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_results_of_others_are_misses_until_they_are_trusted(machines, http_url: str) -> None:
     first, stranger = machines(http_url, "alice"), machines(http_url, "bob")
     public = re.search(r"ed25519:\S+", first.build().err)[0]
@@ -244,6 +246,7 @@ def test_an_unknown_policy_and_one_without_keys_are_refused(machines, http_url: 
     assert "has no keys" in empty.err
 
 
+@pytest.mark.slow
 def test_a_zone_is_read_by_nobody_else(machines, http_url: str) -> None:
     assert machines(http_url).build("--cache-zone", "pr-7").built == 3
     assert machines(http_url).build("--cache-mode", "read").built == 3
@@ -263,6 +266,7 @@ def test_a_zone_reads_main_and_adds_to_it_only_what_is_new(machines, http_url: s
     assert again.build("--cache-zone", "pr-7", "--download", "all").built == 0
 
 
+@pytest.mark.slow
 def test_a_result_copied_to_another_zone_or_key_is_refused(machines, http_url: str, http_cache) -> None:
     """A bucket lets its writers copy objects; a signature names the action and the zone."""
     top = http_cache.folder / http_url.rpartition("/")[2]
@@ -282,6 +286,7 @@ def test_a_result_copied_to_another_zone_or_key_is_refused(machines, http_url: s
     assert swapped.built == 3
 
 
+@pytest.mark.slow
 def test_a_different_result_is_an_incident_and_both_are_kept(machines, http_url: str, http_cache) -> None:
     machines(http_url).workspace.build_file("")
     random = 'command(name="ab", rootfs=":rootfs", cmd="head -c 100000 /dev/urandom > out", kind="blob")'
