@@ -135,10 +135,13 @@ class MaturinWheel(CargoStep):
 
     ``abi3``: the wheel's stable ABI ("3.10") when the crate asks for one, needed to build for an
     architecture whose interpreter is not there. Without it the root's interpreter is the target.
+    ``compatibility``: a platform tag such as "manylinux_2_39"; maturin's auditwheel then refuses a wheel that
+    needs libraries or symbols the tag does not promise. "linux" promises nothing: a wheel for one image.
     """
 
     abi3: bool = False
     locked: bool = True
+    compatibility: str = "linux"
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         rust = ctx.toolchain("rust")[RustToolchain]
@@ -146,7 +149,8 @@ class MaturinWheel(CargoStep):
         flags += ["--locked"] if self.locked else []
         flags += ["--features", ",".join(self.features)] if self.features else []
         flags += [] if self.abi3 else ["--interpreter", "python3.13"]
-        flags += ["--compatibility", "linux", "--auditwheel", "skip"]
+        audit = "skip" if self.compatibility == "linux" else "check"
+        flags += ["--compatibility", self.compatibility, "--auditwheel", audit]
         tree = self.cargo_run(ctx, rust, [f"maturin build {shlex.join(flags)} --out /build/dist"], "/build/dist")
         return [Default({"out": tree}), built_wheel(tree, self.name), self.licences()]
 

@@ -81,4 +81,10 @@ maturin_wheel(
 # Vendors its crates itself; small enough for every continuous-integration run.
 python_sdist(name="orjson_src", lock="locks/orjson.lock", requirement="orjson==3.11.5")
 
-maturin_wheel(name="orjson", src=":orjson_src", licence=licence("orjson"), version=version("orjson"))
+maturin_wheel(
+    name="orjson",
+    src=":orjson_src",
+    compatibility="manylinux_2_39",
+    licence=licence("orjson"),
+    version=version("orjson"),
+)
