@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hermetic.cli.streams import say
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError
 from hermetic.execution.schedule import Budget
@@ -16,7 +19,9 @@ from hermetic.execution.schedule_machine import Machine, capacity
 from hermetic.sizes import parse_size
 
 if TYPE_CHECKING:
+    from hermetic.action import ActionGraph
     from hermetic.cli.session import Session
+    from hermetic.execution.outcome import BuildResult
 
 LEDGER = "usage.db"  # in the store
 
@@ -66,6 +71,31 @@ def machine(found: Session) -> Iterator[Machine]:
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def profiled(
+    args: argparse.Namespace, graph: ActionGraph, found: Machine, began: float
+) -> Iterator[Callable[[BuildResult], BuildResult]]:
+    """Write --profile for the result that is handed to what this gives."""
+    if not getattr(args, "profile", None):
+        yield lambda result: result
+        return
+    from hermetic.report.trace import Profile
+
+    profile = found.observer = Profile(began)
+    profile.stage("load and analyse", began)
+    since = time.monotonic()
+
+    def keep(result: BuildResult) -> BuildResult:
+        profile.stage("execute", since)
+        try:
+            profile.write(Path(args.profile), graph, result)
+        except OSError as error:
+            say(f"hb: the profile {args.profile} cannot be written: {error.strerror}")
+        return result
+
+    yield keep
 
 
 def _number(option: str, text: str | int | None) -> int:

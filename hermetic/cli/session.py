@@ -8,16 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hermetic.action import ActionGraph
 from hermetic.cli import workspace
-from hermetic.cli.machine import check, jobs_of, machine
+from hermetic.cli.machine import check, jobs_of, machine, profiled
 from hermetic.cli.null import new_build_id
 from hermetic.cli.remote import remote_cache, results, tidy, tiered
 from hermetic.cli.scratch import scratch_folder
@@ -54,6 +55,7 @@ class Session:
     scratch: Path
     cancel: threading.Event
     remote: Results | None = None  # of the remote cache
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def derived(self) -> Path:
@@ -124,7 +126,8 @@ class Session:
         )
         with machine(self) as found:
             executor = Executor(graph, self.runner(), self.fetch, reporter, options, earlier, found)
-            return executor.run(new_build_id(), again)
+            with profiled(args, graph, found, self.began) as keep:
+                return keep(executor.run(new_build_id(), again))
 
     def fetch(self, operation: str, requests: Sequence[FetchRequest], work: Path) -> Sequence[Resolved | FetchError]:
         from hermetic.fetch import dispatch

@@ -31,7 +31,7 @@ from hermetic.execution.interrupt import impatient
 from hermetic.execution.keys import Keyed
 from hermetic.execution.lookup import Lookup
 from hermetic.execution.lost import whole
-from hermetic.execution.outcome import GOOD, BuildResult, Finished, Outcome, Reporter
+from hermetic.execution.outcome import GOOD, BuildResult, Finished, Foresight, Outcome, Reporter
 from hermetic.execution.runner import Runner
 from hermetic.execution.schedule import Budget, Claim, Schedule, Task
 from hermetic.execution.schedule_flight import Flights
@@ -163,6 +163,7 @@ class Executor:
         started = time.monotonic()
         state = self._plan()
         state.again.update(again)
+        self.reporter.foreseen(Foresight(state.seconds, state.rest, self.options.jobs, self.machine.memory))
         self.reporter.planned(len(state.waiting))
         interrupted = False
         flights = self._flights = Flights(self.runner.derived.parent / FLIGHTS)

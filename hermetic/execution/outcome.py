@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -74,10 +74,22 @@ class BuildResult:
         return len(self.finished) + self.unchanged
 
 
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What a build should take. ``seconds`` and ``rest`` by action: its own time, and the time from its start
+    to the end of the build. ``now``: action → what it does and how many bytes it has, of what runs."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    rest: Mapping[str, float] = field(default_factory=dict)
+    jobs: int = 1
+    now: Callable[[], Mapping[str, tuple[str, int]]] = dict
+
+
 class Reporter(Protocol):
     """Progress leaves the executor through this. Called from several threads."""
 
     def planned(self, total: int) -> None: ...
+    def foreseen(self, foresight: Foresight) -> None: ...
     def started(self, action: Action) -> None: ...
     def finished(self, done: Finished) -> None: ...
     def note(self, text: str) -> None: ...
@@ -87,6 +99,7 @@ class Silent:
     """A reporter that says nothing."""
 
     def planned(self, total: int) -> None: ...
+    def foreseen(self, foresight: Foresight) -> None: ...
     def started(self, action: Action) -> None: ...
     def finished(self, done: Finished) -> None: ...
     def note(self, text: str) -> None: ...

@@ -21,7 +21,7 @@ from hermetic.errors import ActionError, HbError, TestFailure
 from hermetic.execution.keys import Component, Keyed
 from hermetic.execution.operations import operation
 from hermetic.execution.outcome import Finished, Outcome
-from hermetic.execution.schedule_grant import Grant
+from hermetic.execution.schedule_grant import SETS_UP, STORES, Grant
 from hermetic.execution.sources import Sources
 from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
@@ -84,9 +84,11 @@ class Runner:
         return Finished(action, Outcome.BUILT, outputs, keyed.key.hash, time.monotonic() - started)
 
     def _command(self, action: Action, keyed: Keyed, grant: Grant, work: Path, started: float) -> Finished:
+        grant.phase(SETS_UP)
         keyed.keep(self.store)
         spec = grant.prepare(self.spec(action, keyed))
         result = self.sandbox.run(spec, work, grant)
+        grant.phase(STORES)
         usage = _usage(result, grant)
         out, err = self.store.put_file(result.stdout), self.store.put_file(result.stderr)
 

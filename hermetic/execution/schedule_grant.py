@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hermetic.execution.schedule import Claim
 from hermetic.sandbox.cgroup import Group
 from hermetic.sandbox.spec import Cancel, SandboxSpec
+
+SETS_UP, RUNS, STORES = "sets up", "runs", "stores"
 
 
 @dataclass(slots=True, eq=False)
@@ -23,9 +26,14 @@ class Grant:
     since: float = 0.0  # when it started
     group: Group | None = None
     squeezed: bool = False
+    phases: list[tuple[str, float]] = field(default_factory=list)  # what it does, and since when
+
+    def phase(self, name: str) -> None:
+        self.phases.append((name, time.monotonic()))
 
     def is_set(self) -> bool:
         return self.squeezed or self.cancel.is_set()
 
     def joined(self, group: Group) -> None:
         self.group = group
+        self.phase(RUNS)

@@ -7,11 +7,13 @@ killed for memory gets a second chance, with fewer jobs and a larger claim, and 
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from hermetic.action import Action, Mode
 from hermetic.execution.outcome import Finished, Outcome
@@ -41,6 +43,20 @@ class Second:
     note: str
 
 
+class Observer(Protocol):
+    """Learns what happened on the machine. Called from several threads."""
+
+    def ended(self, grant: Grant) -> None: ...
+    def count(self, name: str, values: Mapping[str, float]) -> None: ...
+
+
+class Nobody:
+    """An observer that looks away."""
+
+    def ended(self, grant: Grant) -> None: ...
+    def count(self, name: str, values: Mapping[str, float]) -> None: ...
+
+
 class Machine:
     """``ledger``: what earlier builds learnt; ``fifos``: a folder for jobservers; ``enclosing``: cgroup
     folders whose limits hold for this process; ``cap``: bytes the user lets actions have, 0 for no such."""
@@ -64,6 +80,8 @@ class Machine:
         self._count = itertools.count()
         self._lock = threading.Lock()
         self._level = Level.FINE
+        self._available = 0
+        self.observer: Observer = Nobody()
         self._watcher: Watcher | None = None
         if budget.memory < UNLIMITED:
             self._watcher = Watcher(Gauge(reserve(budget.memory)), self._look, self._relieve)
@@ -95,7 +113,7 @@ class Machine:
 
     def start(self, action: Action, claim: Claim, cancel: Cancel, most: int = 0) -> Grant:
         """``most``: jobs it may run; 0 for what the machine has."""
-        grant = Grant(cancel, claim, jobs=claim.cpus, since=time.monotonic())
+        grant = Grant(cancel, claim, jobs=claim.cpus, name=action.id, since=time.monotonic())
         if action.mode is not Mode.COMMAND:
             return grant
         grant.prepare = lambda spec: self._prepare(grant, action, spec, most or self.budget.cpus)
@@ -106,6 +124,7 @@ class Machine:
         return grant
 
     def end(self, grant: Grant) -> None:
+        self.observer.ended(grant)
         with self._lock:
             if grant not in self._running:
                 return
@@ -120,14 +139,20 @@ class Machine:
         if extra:
             self.budget.give(extra, 0)
 
-    def memory(self) -> dict[str, int]:
-        """Label → bytes of what runs."""
+    def memory(self) -> dict[str, tuple[str, int]]:
+        """Action → what it does and how many bytes it has, of commands that run."""
         with self._lock:
-            return {one.name: one.group.now for one in self._running if one.group is not None}
+            return self._now()
+
+    def _now(self) -> dict[str, tuple[str, int]]:
+        return {
+            one.name: (one.phases[-1][0], one.group.now if one.group is not None else 0)
+            for one in self._running
+            if one.phases
+        }
 
     def _prepare(self, grant: Grant, action: Action, spec: SandboxSpec, most: int) -> SandboxSpec:
         """Tell a command how many jobs it may run, in words its tools understand."""
-        grant.name = action.id
         tools = tools_in(spec.roots, dict(spec.env).get("PATH", ""))
         learnt = self._learnt(action)
         each = per_job(action, learnt, tools.languages)
@@ -198,13 +223,17 @@ class Machine:
         if (tight := tightest(self._enclosing)) is not None:
             rooms.append(tight.available)
         if self.cap:
-            rooms.append(max(self.cap - sum(self.memory().values()), 0))
-        return min(rooms), stalled()
+            rooms.append(max(self.cap - sum(size for _, size in self.memory().values()), 0))
+        self._available = min(rooms)
+        return self._available, stalled()
 
     def _relieve(self, level: Level) -> None:
         with self._lock:
             relieve(level, self._running)
             self._ease(level)
+            sizes = {name: size for name, (_, size) in self._now().items()}
+        self.observer.count("memory", {"actions": sum(sizes.values()), "available": self._available})
+        self.observer.count("CPUs", {"job tokens": self.pool.lent, "load": os.getloadavg()[0]})
 
     def _ease(self, level: Level) -> None:
         before, self._level = self._level, level

@@ -13,9 +13,11 @@ import time
 from typing import TextIO
 
 from hermetic.action import Action
-from hermetic.execution.outcome import BuildResult, Finished, Outcome
+from hermetic.execution.outcome import BuildResult, Finished, Foresight, Outcome
 from hermetic.report.summary import summary_line
+from hermetic.sizes import show_size
 
+SOON = 2.0  # seconds before the first prediction
 SHOWN = 6  # running actions shown at once
 QUIET = (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE, Outcome.SKIPPED)
 # not worth a line of a log
@@ -30,6 +32,8 @@ class TerminalReporter:
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Action, float]] = {}
         self._total = self._done = self._hits = 0
+        self._foresight = Foresight()
+        self._left = self._since = 0.0  # seconds of work, and when it began
         self._drawn = 0
         self._last = 0.0
         self._ended = threading.Event()
@@ -40,6 +44,12 @@ class TerminalReporter:
         if self._live:
             threading.Thread(target=self._tick, daemon=True).start()
 
+    def foreseen(self, foresight: Foresight) -> None:
+        with self._lock:
+            self._foresight = foresight
+            self._left = sum(foresight.seconds.values())
+            self._since = time.monotonic()
+
     def started(self, action: Action) -> None:
         with self._lock:
             self._running[action.id] = (action, time.monotonic())
@@ -49,6 +59,7 @@ class TerminalReporter:
         with self._lock:
             self._running.pop(done.action.id, None)
             self._done += 1
+            self._left -= self._foresight.seconds.get(done.action.id, 0.0)
             self._hits += done.outcome in (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE)
             if done.outcome in QUIET or (done.action.mnemonic in CALM_MNEMONICS and done.error is None):
                 self._draw()
@@ -98,15 +109,33 @@ class TerminalReporter:
         self._erase()
         width = shutil.get_terminal_size((80, 24)).columns
         waiting = max(self._total - self._done - len(self._running), 0)
-        lines = [f"[{self._done}/{self._total}] {len(self._running)} running, {self._hits} cached, {waiting} to go"]
+        counts = f"[{self._done}/{self._total}] {len(self._running)} running, {self._hits} cached, {waiting} waiting"
+        lines = [counts + self._to_go(now)]
         oldest = sorted(self._running.values(), key=lambda one: one[1])
+        doing = self._foresight.now()
         for action, since in oldest[:SHOWN]:
-            lines.append(f"  {now - since:6.1f} s  {action.label} {action.mnemonic}")
+            what, size = doing.get(action.id, ("", 0))
+            predicted = self._foresight.seconds.get(action.id, 0.0)
+            times = f"{now - since:6.1f} s" + (f" of {predicted:.0f}" if predicted >= 1 else "")
+            more = f"  {what}" * bool(what) + f"  {show_size(size)}" * bool(size)
+            lines.append(f"  {times:15}  {action.label} {action.mnemonic}{more}")
         if len(oldest) > SHOWN:
             lines.append(f"  … and {len(oldest) - SHOWN} more")
         for line in lines:
             self._write(line[: max(width - 1, 10)] + "\n")
         self._drawn = len(lines)
+
+    def _to_go(self, now: float) -> str:
+        """Said once the hits are behind, and where something is to be said."""
+        if now - self._since < SOON:
+            return ""
+        ran = {one.id: now - since for one, since in self._running.values()}
+        elapsed = sum(min(ran[one], self._foresight.seconds.get(one, 0.0)) for one in ran)
+        longest = max((self._foresight.rest.get(one, 0.0) - ran[one] for one in ran), default=0.0)
+        seconds = max((self._left - elapsed) / max(self._foresight.jobs, 1), longest)
+        if seconds < 1:
+            return ""
+        return f", about {seconds / 60:.0f} min to go" if seconds >= 90 else f", about {seconds:.0f} s to go"
 
     def _erase(self) -> None:
         if self._drawn:

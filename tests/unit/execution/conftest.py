@@ -12,7 +12,7 @@ import pytest
 from hermetic.action import Action, ActionGraph, Input, Kind, Made, Mode, Output, Ref, SourceFile, TargetNode
 from hermetic.errors import FetchError, Location
 from hermetic.execution.executor import Executor, Options
-from hermetic.execution.outcome import BuildResult, Finished
+from hermetic.execution.outcome import BuildResult, Finished, Foresight
 from hermetic.execution.runner import Runner
 from hermetic.execution.schedule_machine import Machine
 from hermetic.execution.sources import Sources
@@ -65,6 +65,7 @@ class Events:
     outcomes: list[tuple[str, str]] = field(default_factory=list)
 
     def planned(self, total: int) -> None: ...
+    def foreseen(self, foresight: Foresight) -> None: ...
 
     def started(self, action: Action) -> None:
         self.started_ids.append(action.id)

@@ -10,7 +10,7 @@ import pytest
 
 from hermetic.action import Action, Mode
 from hermetic.errors import ActionError, Location
-from hermetic.execution.outcome import BuildResult, Finished, Outcome
+from hermetic.execution.outcome import BuildResult, Finished, Foresight, Outcome
 from hermetic.report.terminal import SHOWN, TerminalReporter, failure_text
 
 
@@ -104,3 +104,21 @@ def test_a_reader_that_went_away_breaks_nothing(tmp_path: Path) -> None:
         reporter.started(action("a"))
         reporter.finished(failed("a"))
         reporter.end(result(failed("a")))
+
+
+def test_a_terminal_says_what_is_predicted_and_how_much_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("hermetic.report.terminal.time.monotonic", lambda: now[0])
+    stream = Terminal()
+    reporter = TerminalReporter(stream)
+    seconds = {"a": 100.0, "b": 300.0, "c": 1.0}
+    rest = {"a": 100.0, "b": 301.0, "c": 1.0}
+    reporter.foreseen(Foresight(seconds, rest, 2, lambda: {"a": ("runs", 3 << 30)}))
+    reporter._total = 3
+    reporter.started(action("a"))
+    assert "to go" not in stream.getvalue()
+    now[0] = 110.0
+    reporter.started(action("b"))
+    text = stream.getvalue()
+    assert "10.0 s of 100  //:a Make  runs  3.0 GiB" in text
+    assert "2 running, 0 cached, 1 waiting, about 5 min to go" in text
