@@ -11,22 +11,23 @@ import io
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from typing import BinaryIO, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-from hermetic import tree
 from hermetic.digest import Digest
 from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
 from hermetic.store.remote import entry, pack
+from hermetic.store.remote.closure import Closure
 from hermetic.store.remote.downloads import SMALL, batched
 from hermetic.store.remote.guard import Guard
 from hermetic.store.remote.known import ALONE, Known
 from hermetic.store.remote.promises import Promises
 from hermetic.store.remote.protocol import RemoteError
+from hermetic.store.remote.turns import Crew
 from hermetic.store.trust import Policy, Signer, Untrusted
 
 T = TypeVar("T")
@@ -64,16 +65,6 @@ class _Job:
     heal: bool  # its blobs were lost: send every one again, alone
 
 
-@dataclass
-class _Closure:
-    """What a result needs: blobs in the store, and tree messages made of it."""
-
-    result: pb.ActionResult
-    blobs: dict[Digest, None] = field(default_factory=dict)
-    made: dict[Digest, bytes] = field(default_factory=dict)
-    inline: dict[Digest, bytes] = field(default_factory=dict)
-
-
 class Uploads:
     def __init__(
         self,
@@ -101,7 +92,7 @@ class Uploads:
         self._idle = threading.Condition(self._lock)
         self._open = 0
         self._threads: list[threading.Thread] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._crew = Crew(WIDTH)
         self._claims: dict[Digest, Future[str]] = {}
         self.sent = Sent()
 
@@ -131,14 +122,13 @@ class Uploads:
         """Leave what has not begun. An entry is written last, so nothing is ever half there."""
         for _ in self._threads:
             self._jobs.put(None)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._crew.leave()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
                 done = self._upload(job)
-            except (RemoteError, MissingBlob, RuntimeError):  # RuntimeError: the pool was closed
+            except (RemoteError, MissingBlob, RuntimeError, CancelledError):  # the last two: it was left
                 done = False
             finally:
                 with self._idle:
@@ -151,8 +141,7 @@ class Uploads:
     # --- one result -------------------------------------------------------------------------------
 
     def _upload(self, job: _Job) -> bool:
-        closure = self._closure(job.result)
-        self._choose_inline(closure)
+        closure = Closure.of(job.result, self._disk, self._read)
         left = [one for one in closure.blobs if one not in closure.inline and one.size]
         placed = self._heal(left, closure) if job.heal else self._place(left, closure)
         where = hb_pb2.Whereabouts(remote=self._guard.remote.name, zone=self._zones[0])
@@ -171,43 +160,9 @@ class Uploads:
             self._compare(job, closure.result, data, there)
         return there is None
 
-    def _closure(self, result: pb.ActionResult) -> _Closure:
-        """Everything a reader needs; trees get their message, whose digest goes into the result."""
-        copy = pb.ActionResult()
-        copy.CopyFrom(result)
-        found = _Closure(copy)
-        for one in copy.output_directories:
-            root = Digest(one.root_directory_digest.hash, one.root_directory_digest.size_bytes)
-            message = tree.tree_message(root, self._read)
-            digest = Digest.of(message)
-            found.made[digest] = message
-            found.blobs[digest] = None
-            one.tree_digest.hash, one.tree_digest.size_bytes = digest.hash, digest.size
-            for _, node in tree.walk(root, self._read):
-                if isinstance(node, tree.File):
-                    found.blobs[node.digest] = None
-        named = [file.digest for file in copy.output_files] + [copy.stdout_digest, copy.stderr_digest]
-        found.blobs.update((Digest(one.hash, one.size_bytes), None) for one in named if one.hash)
-        return found
-
-    def _choose_inline(self, closure: _Closure) -> None:
-        """Trees first, they are always wanted; then what is small, while there is room."""
-        room = entry.INLINE_TOTAL
-        for digest in (*closure.made, *closure.blobs):
-            limit = entry.INLINE_TREE if digest in closure.made else entry.INLINE
-            if digest.size <= min(limit, room) and digest not in closure.inline and self._here(digest, closure):
-                closure.inline[digest] = self._content(digest, closure)
-                room -= digest.size
-
-    def _here(self, digest: Digest, closure: _Closure) -> bool:
-        return digest in closure.made or self._disk.has(digest)
-
-    def _content(self, digest: Digest, closure: _Closure) -> bytes:
-        return closure.made[digest] if digest in closure.made else self._disk.read(digest)
-
     # --- blobs ------------------------------------------------------------------------------------
 
-    def _place(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, Places]:
+    def _place(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Places]:
         """Have every blob in the remote: where each can be. Blobs that another result is
         sending are waited for, after our own are sent: nobody waits for somebody who waits for us."""
         placed: dict[Digest, Places] = {
@@ -240,24 +195,24 @@ class Uploads:
             sent[digest] = future.result()
         return placed | {digest: ((self._zones[0], name),) for digest, name in sent.items()}
 
-    def _promised(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, Places]:
+    def _promised(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Places]:
         """Blobs that are not here, because another result of the remote has them."""
         found: dict[Digest, Places] = {}
         for digest in digests:
-            place = None if self._here(digest, closure) else self._promises.find(digest)
+            place = None if closure.here(digest) else self._promises.find(digest)
             if place is not None:
                 packs = place.packs if digest.size <= pack.SMALL else ()
                 found[digest] = (*((zone, str(name)) for name, zone in packs), (place.zone, ALONE))
         return found
 
-    def _heal(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, Places]:
+    def _heal(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Places]:
         """Send every blob alone. An entry that is there already may name packs that are gone; its reader
         then finds the blobs under their own names."""
         self._each(lambda one: self._send_alone(one, closure), digests)
         self._known.add(dict.fromkeys(digests, ALONE), self._zones[0])
         return dict.fromkeys(digests, ((self._zones[0], ALONE),))
 
-    def _send(self, digests: Sequence[Digest], closure: _Closure) -> dict[Digest, str]:
+    def _send(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, str]:
         batch = self._guard.ask(lambda remote: remote.batch) if digests else 0
         if batch:
             return self._send_batches(digests, closure, batch)
@@ -274,30 +229,27 @@ class Uploads:
             sent.update(dict.fromkeys(group, name))
         return sent
 
-    def _send_batches(self, digests: Sequence[Digest], closure: _Closure, batch: int) -> dict[Digest, str]:
+    def _send_batches(self, digests: Sequence[Digest], closure: Closure, batch: int) -> dict[Digest, str]:
         missing = self._guard.ask(lambda remote: remote.find_missing(digests, self._zones[0]))
         small = batched(sorted(one for one in missing if one.size <= SMALL), batch)
         self._each(lambda group: self._send_group(group, closure), small)
         self._each(lambda one: self._send_alone(one, closure), [one for one in missing if one.size > SMALL])
         return dict.fromkeys(digests, ALONE)
 
-    def _send_group(self, group: Sequence[Digest], closure: _Closure) -> None:
-        blobs = [(digest, self._content(digest, closure)) for digest in group]
+    def _send_group(self, group: Sequence[Digest], closure: Closure) -> None:
+        blobs = [(digest, closure.content(digest)) for digest in group]
         self._guard.ask(lambda remote: remote.put_small(blobs, self._zones[0]))
         self._count(len(blobs))
 
-    def _send_pack(self, group: Sequence[Digest], closure: _Closure) -> str:
-        data = pack.make(group, lambda digest: self._content(digest, closure))
+    def _send_pack(self, group: Sequence[Digest], closure: Closure) -> str:
+        data = pack.make(group, lambda digest: closure.content(digest))
         name = Digest.of(data)
-        self._guard.ask(lambda remote: remote.put_blob(name, self._zones[0], lambda: _stream(data)))
+        self._guard.ask(lambda remote: remote.put_blob(name, self._zones[0], lambda: io.BytesIO(data)))
         self._count(len(group))
         return str(name)
 
-    def _send_alone(self, digest: Digest, closure: _Closure) -> None:
-        def content() -> BinaryIO:
-            return _stream(closure.made[digest]) if digest in closure.made else self._disk.open(digest)
-
-        self._guard.ask(lambda remote: remote.put_blob(digest, self._zones[0], content))
+    def _send_alone(self, digest: Digest, closure: Closure) -> None:
+        self._guard.ask(lambda remote: remote.put_blob(digest, self._zones[0], lambda: closure.stream(digest)))
         self._count(1)
 
     def _count(self, blobs: int) -> None:
@@ -305,10 +257,7 @@ class Uploads:
             self.sent.blobs += blobs
 
     def _each(self, work: Callable[[T], U], items: Iterable[T]) -> list[U]:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(WIDTH, thread_name_prefix="upload-blob")
-        return list(self._pool.map(work, items))
+        return self._crew.map(work, items)
 
     # --- a place that is taken --------------------------------------------------------------------
 
@@ -323,7 +272,3 @@ class Uploads:
             aside = self._guard.ask(lambda remote: remote.put_aside(job.key, self._zones[0], data))
             with self._lock:
                 self.sent.conflicts.append(Conflict(job.key, ours, theirs, aside))
-
-
-def _stream(data: bytes) -> BinaryIO:
-    return io.BytesIO(data)
