@@ -23,7 +23,9 @@ def lines_of(answer: Answer, everything: bool = False, now: float | None = None)
     if answer.against:
         differ = len(answer.explanation.steps)
         yield f"against {answer.against}: {differ} of {len(answer.numbers)} actions differ"
-    if not answer.explanation.steps:
+    if not answer.numbers:
+        yield "it shows files of the workspace as they are"
+    elif not answer.explanation.steps:
         yield "nothing differs" if answer.against else "every action was a hit"
     yield from cause_lines(answer.explanation, answer.state, everything)
     for number in answer.stopped if everything else answer.stopped[:SHOWN]:

@@ -53,7 +53,10 @@ class Lookup:
     def remote(self, action: Action, keyed: Keyed) -> Finished | None:
         message = self.runner.remote(keyed.key) if self.runner.remote is not None else None
         hit = self._usable(action, keyed, message, Outcome.HIT_REMOTE)
-        return replace(hit, usage=usage_of(message)) if hit is not None and message is not None else None
+        if hit is None or message is None:
+            return None
+        self.runner.store.put(keyed.command)  # as if it had run here: hb why compares old command lines
+        return replace(hit, usage=usage_of(message))
 
     def _usable(
         self, action: Action, keyed: Keyed, message: pb.ActionResult | None, outcome: Outcome
@@ -71,6 +74,7 @@ class Lookup:
             return None
         outputs = {output.name: Resolved(Kind.BLOB, digest) for output in action.outputs}
         if not self.dry_run:
+            self.runner.store.put(keyed.command)
             self.runner.cache.put_result(keyed.key, result_message(action, outputs, keyed))
         return Finished(action, Outcome.HIT_LOCAL, outputs, keyed.key.hash)
 

@@ -51,6 +51,6 @@ def _targets(graph: ActionGraph, place: Mapping[str, int]) -> Iterable[Shown]:
     for target in graph.targets.values():
         made = [one.action for _, ref in target.outputs if (one := made_in(ref))]
         steps = [place[one] for one in dict.fromkeys((*made, *target.actions)) if one in place]
-        if steps:
+        if steps or target.id in graph.requested:
             settings = ",".join(f"{name}={value}" for name, value in target.settings)
             yield Shown(target.label, settings, target.layout, tuple(steps))

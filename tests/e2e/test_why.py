@@ -316,6 +316,31 @@ def test_against_what_ci_published(repository, http_cache, tmp_path: Path) -> No
     assert "a.txt" in refused.err
 
 
+@pytest.mark.slow
+def test_why_after_a_remote_hit_knows_the_old_command_line(repository, http_cache, tmp_path: Path) -> None:
+    remote = ("--remote-cache", f"{http_cache.url}/{uuid.uuid4().hex}")
+    home = {"XDG_CONFIG_HOME": str(tmp_path / "home")}
+    assert repository.hb("build", "//:ab", *remote, env=home).code == 0
+    laptop = type(repository)(repository.root, tmp_path / "laptop-store")
+    subprocess.run(["rm", "-rf", str(laptop.root / ".hb")], check=True)
+    hits = laptop.hb("build", "//:ab", "--json", *remote, env=home)
+    assert hits.summary["outcomes"] == {"hit-remote": 3}, hits.err
+    assert explained(laptop, "//:ab")["causes"] == []
+    text = (laptop.root / "BUILD.py").read_text().replace("cat b.txt >", "cat b.txt b.txt >")
+    (laptop.root / "BUILD.py").write_text(text)
+    laptop.hb("build", "//:ab", *remote, env=home)
+    causes = explained(laptop, "//:ab")["causes"]
+    assert [(cause["text"], cause["details"]) for cause in causes] == [("command of //:b Command", ["+ b.txt"])]
+
+
+def test_files_that_no_action_makes(workspace) -> None:
+    workspace.write("a.txt", "one\n")
+    workspace.build_file('from rules.basic import filegroup\nfilegroup(name="docs", srcs=["a.txt"])\n')
+    assert workspace.hb("build", "//:docs").code == 0
+    assert "files of the workspace as they are" in workspace.hb("why", "//:docs").out
+    assert workspace.hb("diff", "//:docs", "--against", "HEAD").code == 2
+
+
 def explained_remote(workspace, home: dict[str, str], *words: str) -> dict:
     done = workspace.hb("why", *words, "--json", env=home)
     assert done.code == 0, done.err

@@ -83,6 +83,8 @@ def _built(found: Session, past: Past, head: Head, label: str) -> tuple[Resolved
     if not shown:
         near = did_you_mean(label, [one.label for one in state.targets])
         raise CommandLineError(f"build {head.id} had no {label}", hint=near or "hb log lists builds")
+    if not shown[0].steps:
+        raise CommandLineError(f"{label} shows files of the workspace as they are", hint="git diff compares them")
     step = state.steps[shown[0].steps[0]]
     key = Digest(step.key, 0)
     message = (found.store.get(key) or (found.remote and found.remote(key))) if step.key else None
