@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hermetic.cli.annotations import annotate
 from hermetic.cli.options import Parser, add_common
 from hermetic.cli.remote import add_remote
 from hermetic.cli.streams import say
@@ -53,6 +54,7 @@ def main(words: Sequence[str]) -> int:
         say(f"{label} is gone since {args.since}")
     for error in loaded.errors:
         say(f"hb: {error}")
+    annotate((), loaded.errors, found.workspace.root)
     _print(difference, args)
     return loaded.errors[0].exit_code if loaded.errors else 0
 
