@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def server(argv: list[str], ready: Callable[[], bool], log: Path, **env: str) ->
             argv, stdout=out, stderr=out, env={**os.environ, **env}, start_new_session=True, cwd=log.parent
         )
     try:
-        for _ in range(600):
+        for _ in range(1200):
             assert process.poll() is None, f"{argv[0]} ended: {log.read_text()[-2000:]}"
             if ready():
                 break
@@ -71,7 +71,8 @@ def server(argv: list[str], ready: Callable[[], bool], log: Path, **env: str) ->
             raise AssertionError(f"{argv[0]} does not answer: {log.read_text()[-2000:]}")
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
