@@ -60,6 +60,42 @@ def test_keys_and_outputs_are_the_same_with_1_and_16_jobs_and_whatever_is_claime
     assert seen[0] == seen[1] != {}
 
 
+def test_two_makes_share_the_machine_s_jobs(tooled) -> None:
+    """Stamps of both, merged: never more jobs than --jobs, more than one in each make at some time."""
+    tooled.write(
+        "Makefile",
+        "all: $(foreach n,1 2 3 4 5 6 7 8,j$(n))\nj%:\n\t@date +%s.%N > out/$@.start; sleep 0.3; date +%s.%N > out/$@.end\n",
+    )
+    text = "".join(
+        f'command(name="m{n}", rootfs=":rootfs", srcs=["Makefile"], cmd="mkdir -p out; make # {n}")\n' for n in range(2)
+    )
+    tooled.build_file(text)
+    done = tooled.hb("build", "//:m0", "//:m1", "--jobs", "3", "--json")
+    assert done.code == 0, done.err
+    log = tooled.hb("log", "last", "--action", "//:m0")
+    assert log.code == 0 and "jobserver" not in log.out
+    spans, most = [], 0
+    for name in ("m0", "m1"):
+        folder = tooled.root / "hb-out" / name
+        mine = [
+            (float((folder / f"j{n}.start").read_text()), float((folder / f"j{n}.end").read_text()))
+            for n in range(1, 9)
+        ]
+        spans += mine
+        most = max(most, at_once(mine))
+    assert most >= 2
+    assert at_once(spans) <= 3
+
+
+def at_once(spans: list[tuple[float, float]]) -> int:
+    events = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    now = most = 0
+    for _, step in events:
+        now += step
+        most = max(most, now)
+    return most
+
+
 def test_a_claim_that_is_no_amount_is_refused_with_its_line(workspace) -> None:
     workspace.build_file('command(name="x", rootfs=":rootfs", cmd="true", memory="lots")\n')
     done = workspace.hb("build", "//:x")

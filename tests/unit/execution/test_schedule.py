@@ -115,9 +115,9 @@ def test_never_too_much_at_once_and_everything_runs_once(graph: Graph, cpus: int
 
 def random_graph(rng: random.Random, count: int) -> Graph:
     names = [f"a{number:05}" for number in range(count)]
-    needs = {}
+    needs, reach = {}, rng.choice([6, 12, 50])
     for place, name in enumerate(names):
-        window = names[max(place - 50, 0) : place]
+        window = names[max(place - reach, 0) : place]
         needs[name] = rng.sample(window, min(len(window), rng.choice([0, 1, 1, 2, 3])))
     seconds = {name: rng.lognormvariate(0, 1.2) for name in names}
     claims = {name: Claim(1, int(rng.lognormvariate(0, 1.0) * 0.5 * GIB)) for name in names}
