@@ -45,7 +45,20 @@ def collect(store: DiskStore, bounds: Limits, *, dry_run: bool = False) -> Swept
 
     with alone(store.root):
         trees, blobs = pinned(store)
-        return sweep(store, bounds, time.time(), last_uses(store.root), trees, blobs, dry_run=dry_run)
+        swept = sweep(store, bounds, time.time(), last_uses(store.root), trees, blobs, dry_run=dry_run)
+    if swept.results and not dry_run:
+        _note(store.root, bounds)
+    return swept
+
+
+def _note(root: Path, bounds: Limits) -> None:
+    """For hb why."""
+    from hermetic.execution.history import History
+
+    words = [f"store quota {bounds.size / (1 << 30):g} GiB"] if bounds.size is not None else []
+    words += [f"results unused for {bounds.age / 86400:g} days go"] if bounds.age is not None else []
+    with suppress(OSError):
+        History(root / "builds").note_sweep(time.time(), ", ".join(words))
 
 
 def last_uses(root: Path) -> dict[str, float]:

@@ -122,6 +122,17 @@ def test_why_of_failures_and_lost_results(chain) -> None:
     assert explained(chain, "//:a")["causes"][0]["kind"] == "evicted"
 
 
+def test_why_knows_the_quota_that_evicted_a_result(chain) -> None:
+    chain.hb("build", "//:a")
+    assert chain.hb("cache", "gc", "--max-size", "0").code == 0
+    subprocess.run(["rm", "-rf", str(chain.root / ".hb"), str(chain.root / "hb-out")], check=True)
+    again = chain.hb("build", "//:a", "--json")
+    assert again.summary["outcomes"] == {"evicted": 1}, again.err
+    (cause,) = explained(chain, "//:a")["causes"]
+    assert cause["text"].startswith("evicted ")
+    assert "(store quota 0 GiB), last used " in cause["text"]
+
+
 def test_why_knows_rule_code(chain) -> None:
     chain.hb("build", "//:a")
     shell = chain.root / "toolchains" / "shell.py"
