@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -23,7 +24,10 @@ PROGRAMS = ("bash", "cat", "chmod", "cp", "date", "env", "find", "head", "hostna
 
 
 def pytest_configure() -> None:
-    """Started in the background, we would inherit an ignored SIGINT, and so would what we interrupt."""
+    """Started in the background, we would inherit an ignored SIGINT, and so would what we interrupt. Where
+    the tests run is none of what they test."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        os.environ.pop(name, None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

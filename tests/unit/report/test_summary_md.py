@@ -147,6 +147,12 @@ def test_text_that_stays_text(text: str) -> None:
     assert not {"link_open", "em_open", "strong_open", "s_open", "image"} & {one.type for one in found}
 
 
+def test_what_renderers_beyond_the_standard_would_link() -> None:
+    for text in ("https://example.org", "www.example.org", "@team", "#12", "a :tada: b", "$x$"):
+        assert not re.search(r"://|www\.|@|(?<!&)#|:tada:|\$", escape(text))
+    assert escape("//runtime:none-cu13-amd64 Make") == "//runtime:none-cu13-amd64 Make"
+
+
 @given(st.lists(alphabet, max_size=30).map("".join).filter(lambda text: text.strip().isprintable()))
 def test_text_is_read_as_it_was(text: str) -> None:
     found = tokens(f"| {escape(text.strip())} |\n| --- |\n")
