@@ -218,6 +218,7 @@ def test_results_of_others_are_misses_until_they_are_trusted(machines, http_url:
     assert friend.build().built == 0
 
 
+@pytest.mark.slow
 def test_a_release_reads_what_its_policy_names_only(machines, http_url: str, tmp_path: Path) -> None:
     laptop, ci = machines(http_url, "laptop"), machines(http_url, "ci")
     laptop.build()
