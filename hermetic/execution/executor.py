@@ -18,9 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
 
 from hermetic.action import Action, ActionGraph, Mode
 from hermetic.analysis.codec import made_in
@@ -37,6 +35,7 @@ from hermetic.execution.schedule import Budget, Claim, Schedule, Task
 from hermetic.execution.schedule_flight import Flights
 from hermetic.execution.schedule_machine import UNLIMITED, Machine, Second
 from hermetic.execution.schedule_order import first_guess, guesses, mnemonic_of, rests
+from hermetic.execution.state import Again, Done, Event, Missed, Phase, State
 from hermetic.store.disk import refusal
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
@@ -71,65 +70,6 @@ class Earlier:
     unchanged: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Missed:
-    """An action without a stored result."""
-
-    action: Action
-    keyed: Keyed
-
-
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """An action that goes back into the schedule: for another try, or, without one, because another hb
-    process runs an equal one (``elsewhere``) or has done so."""
-
-    action: Action
-    keyed: Keyed
-    second: Second | None = None
-    elsewhere: bool = False
-
-
-class _Phase(StrEnum):
-    LOOKED = "looked"
-    RAN = "ran"
-    FETCHED = "fetched"
-    RELEASED = "released"  # by another hb process
-    WOKEN = "woken"  # the machine has room again
-
-
-_Done: TypeAlias = Finished | _Missed | _Again
-_Event: TypeAlias = tuple[_Phase, Sequence[_Done]]
-
-
-@dataclass
-class _State:
-    """Where the build stands. Touched by the loop only."""
-
-    waiting: dict[str, set[str]] = field(default_factory=dict)
-    users: dict[str, list[str]] = field(default_factory=dict)
-    ready: list[tuple[float, str]] = field(default_factory=list)  # a heap: to be looked for
-    fetches: list[str] = field(default_factory=list)
-    looking: int = 0
-    fetching: bool = False
-    keyed: dict[str, Keyed] = field(default_factory=dict)  # of actions in the schedule
-    leaders: dict[Digest, str] = field(default_factory=dict)  # the one of equal actions that runs
-    twins: dict[Digest, list[Action]] = field(default_factory=dict)  # and those that wait for it
-    ran: dict[Digest, Finished] = field(default_factory=dict)  # an equal one may have been looked for too early
-    elsewhere: set[str] = field(default_factory=set)  # actions whose equals another hb process runs
-    second: dict[str, Second] = field(default_factory=dict)  # actions killed for memory once
-    seconds: dict[str, float] = field(default_factory=dict)
-    rest: dict[str, float] = field(default_factory=dict)
-    finished: dict[str, Finished] = field(default_factory=dict)
-    made: dict[tuple[str, str], Resolved] = field(default_factory=dict)
-    stopping: bool = False
-    again: set[str] = field(default_factory=set)  # actions whose stored result must not be used
-    retried: set[str] = field(default_factory=set)  # actions that lost an input once already
-    moved: set[str] = field(default_factory=set)  # actions whose outputs are not those of the earlier build
-    same: list[str] = field(default_factory=list)  # actions found to see what they saw then, to be settled
-    passed: set[str] = field(default_factory=set)  # … and settled
-
-
 class Executor:
     def __init__(
         self,
@@ -149,13 +89,13 @@ class Executor:
         self.options = options
         self.earlier = earlier or Earlier()
         self.machine = machine or Machine(Budget(options.jobs, UNLIMITED))
-        self.machine.wake = lambda: self._events.put((_Phase.WOKEN, ()))
+        self.machine.wake = lambda: self._events.put((Phase.WOKEN, ()))
         self._flights: Flights | None = None
         self.schedule = Schedule(self.machine.budget, options.jobs)
         self._lookup = Lookup(runner, options.dry_run)
         self._width = options.jobs + options.lookers
         self._fetching = Fetching(self._lookup, fetch, reporter, self._width)
-        self._events: queue.Queue[_Event] = queue.Queue()
+        self._events: queue.Queue[Event] = queue.Queue()
 
     def run(self, build_id: str, again: Iterable[str] = ()) -> BuildResult:
         """Build every output of the requested targets. ``again``: actions whose stored results are
@@ -190,9 +130,9 @@ class Executor:
 
     # --- the plan ---------------------------------------------------------------------------------
 
-    def _plan(self) -> _State:
+    def _plan(self) -> State:
         """What is needed for the requested outputs, what waits for what, and how long it may take."""
-        state = _State(made=dict(self.earlier.known))
+        state = State(made=dict(self.earlier.known))
         given = {action for action, _ in self.earlier.known}
         pending = [
             made.action
@@ -226,7 +166,7 @@ class Executor:
             return set(self.earlier.needs[action_id])
         return {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))}
 
-    def _enqueue(self, state: _State, action_id: str) -> None:
+    def _enqueue(self, state: State, action_id: str) -> None:
         known = action_id in self.earlier.results and action_id not in state.again
         if known and state.moved.isdisjoint(self.earlier.needs[action_id]):
             state.same.append(action_id)
@@ -239,7 +179,7 @@ class Executor:
     # --- the loop ---------------------------------------------------------------------------------
 
     def _loop(
-        self, state: _State, lookers: ThreadPoolExecutor, workers: ThreadPoolExecutor, fetchers: ThreadPoolExecutor
+        self, state: State, lookers: ThreadPoolExecutor, workers: ThreadPoolExecutor, fetchers: ThreadPoolExecutor
     ) -> None:
         while True:
             while state.same:
@@ -256,42 +196,42 @@ class Executor:
             for done in ended:
                 self._settle(state, phase, done)
 
-    def _look(self, state: _State, lookers: ThreadPoolExecutor) -> None:
+    def _look(self, state: State, lookers: ThreadPoolExecutor) -> None:
         while state.ready and state.looking < self._width and len(self.schedule) < AHEAD:
             action = self.graph.actions[heapq.heappop(state.ready)[1]]
             state.looking += 1
             again = action.id in state.again
-            lookers.submit(self._guarded, _Phase.LOOKED, [action], self._looked, action, state.made, again)
+            lookers.submit(self._guarded, Phase.LOOKED, [action], self._looked, action, state.made, again)
 
-    def _start(self, state: _State, workers: ThreadPoolExecutor) -> None:
+    def _start(self, state: State, workers: ThreadPoolExecutor) -> None:
         while not self.machine.holds(self.schedule.running):
             task = self.schedule.next(time.monotonic())
             if task is not None:
                 action, keyed = self.graph.actions[task.name], state.keyed[task.name]
                 second, again = state.second.get(task.name), task.name in state.again
                 work = (self._ran, action, keyed, task.claim, second, again)
-                workers.submit(self._guarded, _Phase.RAN, [action], *work)
+                workers.submit(self._guarded, Phase.RAN, [action], *work)
             elif not (self.schedule.owed[0] and self.machine.reclaim(*self.schedule.owed)):
                 return
 
-    def _fetch(self, state: _State, fetchers: ThreadPoolExecutor) -> None:
+    def _fetch(self, state: State, fetchers: ThreadPoolExecutor) -> None:
         if state.fetches and not state.fetching:
             first = self.graph.actions[state.fetches[0]]
             batch = [one for one in state.fetches if self.graph.actions[one].argv[0] == first.argv[0]][:BATCH]
             state.fetches = [one for one in state.fetches if one not in set(batch)]
             actions = [self.graph.actions[one] for one in batch]
             state.fetching = True
-            fetchers.submit(self._guarded, _Phase.FETCHED, actions, self.fetch_now, actions)
+            fetchers.submit(self._guarded, Phase.FETCHED, actions, self.fetch_now, actions)
 
     def _guarded(
         self,
-        phase: _Phase,
+        phase: Phase,
         actions: list[Action],
-        work: Callable[..., Sequence[_Done]],
+        work: Callable[..., Sequence[Done]],
         *arguments: object,
     ) -> None:
         """Whatever happens in a worker becomes an event."""
-        done: Sequence[_Done]
+        done: Sequence[Done]
         try:
             done = work(*arguments)
         except HbError as error:
@@ -300,19 +240,19 @@ class Executor:
             done = [failed(action, _meaning(error, self.runner.scratch)) for action in actions]
         self._events.put((phase, done))
 
-    def _settle(self, state: _State, phase: _Phase, done: _Done) -> None:
+    def _settle(self, state: State, phase: Phase, done: Done) -> None:
         twins: list[Action] = []
-        if phase is _Phase.LOOKED:
+        if phase is Phase.LOOKED:
             state.looking -= 1
-        elif phase is _Phase.FETCHED:
+        elif phase is Phase.FETCHED:
             state.fetching = False
-        if isinstance(done, _Missed):
+        if isinstance(done, Missed):
             self._queue(state, done.action, done.keyed)
             return
-        if isinstance(done, _Again):
+        if isinstance(done, Again):
             self._requeue(state, phase, done)
             return
-        if phase is _Phase.RAN:
+        if phase is Phase.RAN:
             twins = self._end(state, done)
         self._finish(state, done)
         for twin in twins:
@@ -321,7 +261,7 @@ class Executor:
             else:
                 self._finish(state, _as_twin(twin, done))
 
-    def _queue(self, state: _State, action: Action, keyed: Keyed) -> None:
+    def _queue(self, state: State, action: Action, keyed: Keyed) -> None:
         """An action that must run, unless an equal one does."""
         if action.id not in state.again:
             if keyed.key in state.ran:
@@ -334,21 +274,21 @@ class Executor:
         state.keyed[action.id] = keyed
         self._line_up(state, action)
 
-    def _line_up(self, state: _State, action: Action) -> None:
+    def _line_up(self, state: State, action: Action) -> None:
         second = state.second.get(action.id)
         claim = second.claim if second is not None else self.machine.claim(action)
         self.schedule.add(Task(action.id, claim, state.rest[action.id], state.seconds[action.id]))
 
-    def _requeue(self, state: _State, phase: _Phase, done: _Again) -> None:
+    def _requeue(self, state: State, phase: Phase, done: Again) -> None:
         name = done.action.id
-        if phase is _Phase.RAN:
+        if phase is Phase.RAN:
             self.schedule.end(name)
         if done.elsewhere:
             assert self._flights is not None
             if not state.elsewhere:
                 self.reporter.note(f"waiting for another hb, which runs {done.action.label} {done.action.mnemonic}")
             state.elsewhere.add(name)
-            free = (_Phase.RELEASED, (replace(done, elsewhere=False),))
+            free = (Phase.RELEASED, (replace(done, elsewhere=False),))
             self._flights.wait(name, done.keyed.key, lambda: self._events.put(free))
             return
         if done.second is not None:
@@ -357,7 +297,7 @@ class Executor:
         state.elsewhere.discard(name)
         self._line_up(state, done.action)
 
-    def _end(self, state: _State, done: Finished) -> list[Action]:
+    def _end(self, state: State, done: Finished) -> list[Action]:
         """An action has run. Returns the equal ones that waited for it."""
         self.schedule.end(done.action.id)
         key = state.keyed.pop(done.action.id).key
@@ -368,7 +308,7 @@ class Executor:
         del state.leaders[key]
         return state.twins.pop(key, [])
 
-    def _finish(self, state: _State, done: Finished) -> None:
+    def _finish(self, state: State, done: Finished) -> None:
         action_id = done.action.id
         if done.outcome is Outcome.HIT_REMOTE:
             self.machine.learn(done)
@@ -391,7 +331,7 @@ class Executor:
         """Whether the result was known once, and removed to make room."""
         return bool(done.key) and self.runner.cache.was_evicted(Digest(done.key, 0))
 
-    def _pass(self, state: _State, action_id: str) -> None:
+    def _pass(self, state: State, action_id: str) -> None:
         """Nothing the action sees has changed since the earlier build, so its result is what it was."""
         outputs = self.earlier.results[action_id]
         if action_id in self.earlier.keys:
@@ -402,7 +342,7 @@ class Executor:
             state.passed.add(action_id)
         self._hand_on(state, action_id, outputs)
 
-    def _hand_on(self, state: _State, action_id: str, outputs: Mapping[str, Resolved]) -> None:
+    def _hand_on(self, state: State, action_id: str, outputs: Mapping[str, Resolved]) -> None:
         for name, resolved in outputs.items():
             state.made[action_id, name] = resolved
         for user in state.users.get(action_id, ()):
@@ -411,7 +351,7 @@ class Executor:
                 if not state.waiting[user]:
                     self._enqueue(state, user)
 
-    def _cascade(self, state: _State, action_id: str) -> None:
+    def _cascade(self, state: State, action_id: str) -> None:
         """Everything that depends on a failed action is skipped."""
         pending = list(state.users.get(action_id, ()))
         while pending:
@@ -420,14 +360,14 @@ class Executor:
                 state.finished[user] = Finished(self.graph.actions[user], Outcome.SKIPPED)
                 pending += state.users.get(user, ())
 
-    def _skip_the_rest(self, state: _State) -> None:
+    def _skip_the_rest(self, state: State) -> None:
         for action_id in state.waiting:
             if action_id not in state.finished and action_id not in state.passed:
                 state.finished[action_id] = Finished(self.graph.actions[action_id], Outcome.SKIPPED)
 
     # --- lost blobs -------------------------------------------------------------------------------
 
-    def _rewind(self, state: _State, action: Action) -> bool:
+    def _rewind(self, state: State, action: Action) -> bool:
         """Make the producers of an action's lost inputs run again, those of their lost inputs first (a
         merge made anew has again what its own inputs lack), and the action after them."""
         waits: dict[str, set[str]] = {}
@@ -453,7 +393,7 @@ class Executor:
                 self._enqueue(state, action_id)
         return True
 
-    def _lacking(self, state: _State, action: Action) -> tuple[set[str], set[str]] | None:
+    def _lacking(self, state: State, action: Action) -> tuple[set[str], set[str]] | None:
         """The producers of an action's incomplete inputs: those to run again, and those that run anyway.
         None when one of them is not ours to run."""
         lost, coming = set(), set()
@@ -475,7 +415,7 @@ class Executor:
 
     def _looked(
         self, action: Action, made: Mapping[tuple[str, str], Resolved], again: bool
-    ) -> Sequence[Finished | _Missed]:
+    ) -> Sequence[Finished | Missed]:
         keyed = self._lookup.key(action, made)
         hit = None if again else self._lookup.find(action, keyed)
         if hit is not None:
@@ -483,21 +423,21 @@ class Executor:
         if self.options.dry_run:
             self.runner.store.put(keyed.command)  # the plan says what in it differs
             return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)]
-        return [_Missed(action, keyed)]
+        return [Missed(action, keyed)]
 
     def _ran(
         self, action: Action, keyed: Keyed, claim: Claim, second: Second | None, again: bool
-    ) -> Sequence[Finished | _Again]:
+    ) -> Sequence[Finished | Again]:
         assert self._flights is not None
         if not self._flights.take(keyed.key):
-            return [_Again(action, keyed, elsewhere=True)]
+            return [Again(action, keyed, elsewhere=True)]
         try:
             hit = None if again else self._lookup.here(action, keyed)  # another hb may just have run it
             return [hit] if hit is not None else [self._granted(action, keyed, claim, second)]
         finally:
             self._flights.give(keyed.key)
 
-    def _granted(self, action: Action, keyed: Keyed, claim: Claim, second: Second | None) -> Finished | _Again:
+    def _granted(self, action: Action, keyed: Keyed, claim: Claim, second: Second | None) -> Finished | Again:
         self.reporter.started(action)
         grant = self.machine.start(action, claim, self.runner.cancel, second.jobs if second else 0)
         try:
@@ -506,7 +446,7 @@ class Executor:
             self.machine.end(grant)
         self.machine.learn(done)
         more = self.machine.again(done, grant) if second is None else None
-        return done if more is None else _Again(action, keyed, more)
+        return done if more is None else Again(action, keyed, more)
 
 
 def _meaning(error: BaseException, scratch: Path) -> HbError:

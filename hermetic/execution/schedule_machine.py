@@ -7,6 +7,7 @@ killed for memory gets a second chance, with fewer jobs and a larger claim, and 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 import time
@@ -25,7 +26,7 @@ from hermetic.execution.schedule_order import step_of
 from hermetic.execution.schedule_pressure import Gauge, Level, Watcher, relieve
 from hermetic.proto import hb_pb2
 from hermetic.sandbox.jobserver import Client, Pool
-from hermetic.sandbox.jobserver_tools import settings, tools_in
+from hermetic.sandbox.jobserver_tools import Tools, settings, tools_in
 from hermetic.sandbox.memory import machine_memory, stalled, tightest
 from hermetic.sandbox.spec import Cancel, SandboxSpec
 from hermetic.sizes import show_size
@@ -153,7 +154,7 @@ class Machine:
 
     def _prepare(self, grant: Grant, action: Action, spec: SandboxSpec, most: int) -> SandboxSpec:
         """Tell a command how many jobs it may run, in words its tools understand."""
-        tools = tools_in(spec.roots, dict(spec.env).get("PATH", ""))
+        tools = tools_in(spec.roots, dict(spec.env).get("PATH", "")).meant_by(spec.argv)
         learnt = self._learnt(action)
         each = per_job(action, learnt, tools.languages)
         limit = self.budget.memory if self.budget.memory < UNLIMITED else 0
@@ -167,18 +168,12 @@ class Machine:
             descriptors = client.descriptors() if tools.style == "fds" else None
             speed = settings(tools, room, descriptors)
             return replace(spec, speed=speed, jobserver=client.path, fds=descriptors or ())
-        share = self._share(grant, room)
-        if tools.greedy and share > grant.claim.cpus and self.budget.take(share - grant.claim.cpus, 0):
+        grant.jobs = share = max(min(self.budget.free[0] + grant.claim.cpus, room), 1)
+        extra = min(share, _kept_busy(tools, learnt)) - grant.claim.cpus
+        if extra > 0 and self.budget.take(extra, 0):
             with self._lock:
-                self._extra[id(grant)] = share - grant.claim.cpus
-        grant.jobs = share
-        return replace(
-            spec, speed=settings(replace(tools, make="", ninja=tools.ninja and "old", cargo=False), share, None)
-        )
-
-    def _share(self, grant: Grant, most: int) -> int:
-        """Jobs for tools that are told a number: what is free now."""
-        return max(min(self.budget.free[0] + grant.claim.cpus, most), 1)
+                self._extra[id(grant)] = extra
+        return replace(spec, speed=settings(tools, share, None))
 
     # --- after ----------------------------------------------------------------------------------
 
@@ -258,6 +253,15 @@ def capacity(enclosing: Collection[Path], cap: int) -> int:
 
 def reserve(memory: int) -> int:
     return max(min(memory // 16, RESERVE[1]), RESERVE[0])
+
+
+def _kept_busy(tools: Tools, learnt: Learnt | None) -> int:
+    """CPUs that tools which are told a number should keep busy."""
+    if learnt is not None and learnt.wall > 0:
+        return math.ceil(learnt.parallel)
+    if tools.ninja:
+        return 1 << 16  # whatever it is told
+    return 2 if tools.languages else 1
 
 
 def _jobs(count: int) -> str:

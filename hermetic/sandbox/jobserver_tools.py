@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,10 +39,11 @@ class Tools:
             return "fds"
         return "fifo" if self.make or self.ninja == "fifo" or self.cargo else ""
 
-    @property
-    def greedy(self) -> bool:
-        """Whether it has a tool that runs jobs as it was told by a number."""
-        return bool(self.languages) or self.ninja == "old"
+    def meant_by(self, argv: Sequence[str]) -> Tools:
+        """The tools for a command: when it speaks of an old ninja, or of what calls one, no other is meant."""
+        if self.ninja == "old" and any(word in one for one in argv for word in ("ninja", "cmake", "meson")):
+            return replace(self, make="", cargo=False)
+        return self
 
 
 def tools_in(roots: Iterable[Path], path: str = "") -> Tools:

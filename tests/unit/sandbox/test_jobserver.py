@@ -190,6 +190,13 @@ def test_tools_are_told_apart_by_their_bytes(tmp_path: Path) -> None:
     assert tools_in([tmp_path / "nothing"], "/../../../../usr/bin") == Tools()
 
 
+def test_an_old_ninja_is_told_a_number() -> None:
+    tools = Tools("fds", "old", True)
+    assert tools.meant_by(["sh", "-c", "make all"]).style == "fds"
+    assert tools.meant_by(["sh", "-c", "cmake --build ."]).style == ""
+    assert Tools("fifo", "fifo").meant_by(["ninja"]).style == "fifo"
+
+
 @pytest.mark.parametrize(
     ("tools", "present", "absent"),
     [

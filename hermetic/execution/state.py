@@ -1,0 +1,74 @@
+"""Where a build stands, and what workers tell the loop. Touched by the executor's loop only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from hermetic.action import Action
+from hermetic.digest import Digest
+from hermetic.execution.keys import Keyed
+from hermetic.execution.outcome import Finished
+from hermetic.execution.schedule_machine import Second
+from hermetic.store.operation import Resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """An action without a stored result."""
+
+    action: Action
+    keyed: Keyed
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An action that goes back into the schedule: for another try, or, without one, because another hb
+    process runs an equal one (``elsewhere``) or has done so."""
+
+    action: Action
+    keyed: Keyed
+    second: Second | None = None
+    elsewhere: bool = False
+
+
+class Phase(StrEnum):
+    LOOKED = "looked"
+    RAN = "ran"
+    FETCHED = "fetched"
+    RELEASED = "released"  # by another hb process
+    WOKEN = "woken"  # the machine has room again
+
+
+Done: TypeAlias = Finished | Missed | Again
+Event: TypeAlias = tuple[Phase, Sequence[Done]]
+
+
+@dataclass
+class State:
+    """Where the build stands. Touched by the loop only."""
+
+    waiting: dict[str, set[str]] = field(default_factory=dict)
+    users: dict[str, list[str]] = field(default_factory=dict)
+    ready: list[tuple[float, str]] = field(default_factory=list)  # a heap: to be looked for
+    fetches: list[str] = field(default_factory=list)
+    looking: int = 0
+    fetching: bool = False
+    keyed: dict[str, Keyed] = field(default_factory=dict)  # of actions in the schedule
+    leaders: dict[Digest, str] = field(default_factory=dict)  # the one of equal actions that runs
+    twins: dict[Digest, list[Action]] = field(default_factory=dict)  # and those that wait for it
+    ran: dict[Digest, Finished] = field(default_factory=dict)  # an equal one may have been looked for too early
+    elsewhere: set[str] = field(default_factory=set)  # actions whose equals another hb process runs
+    second: dict[str, Second] = field(default_factory=dict)  # actions killed for memory once
+    seconds: dict[str, float] = field(default_factory=dict)
+    rest: dict[str, float] = field(default_factory=dict)
+    finished: dict[str, Finished] = field(default_factory=dict)
+    made: dict[tuple[str, str], Resolved] = field(default_factory=dict)
+    stopping: bool = False
+    again: set[str] = field(default_factory=set)  # actions whose stored result must not be used
+    retried: set[str] = field(default_factory=set)  # actions that lost an input once already
+    moved: set[str] = field(default_factory=set)  # actions whose outputs are not those of the earlier build
+    same: list[str] = field(default_factory=list)  # actions found to see what they saw then, to be settled
+    passed: set[str] = field(default_factory=set)  # … and settled
