@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hermetic.cli.asked import on_github
 from hermetic.cli.streams import say
 from hermetic.errors import HbError, Location
 from hermetic.report.annotations import Annotation, lines
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from hermetic.execution.outcome import Finished
 
 TAIL = 10  # lines of a log
-
-
-def on_github(environment: Mapping[str, str] = os.environ) -> bool:
-    return environment.get("GITHUB_ACTIONS") == "true"
 
 
 def annotate(failures: Iterable[Finished], errors: Iterable[HbError], root: Path) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermetic.cli.annotations import on_github, words
+from hermetic.cli.annotations import words
+from hermetic.cli.asked import FLAG, VARIABLE, collected
 from hermetic.cli.streams import say
 from hermetic.errors import CommandLineError, HbError
 
@@ -26,23 +27,11 @@ if TYPE_CHECKING:
     from hermetic.execution.records import State
     from hermetic.report.summary_md import Failure, Page
 
-FLAG = "--summary"
-VARIABLE = "GITHUB_STEP_SUMMARY"
-
 
 def add_summary(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         FLAG, metavar="FILE", help=f"write a page of Markdown about the build (on GitHub Actions: to ${VARIABLE})"
     )
-
-
-def asked(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a command line may want a page; the parser has the last word."""
-    return any(one == FLAG or one.startswith(f"{FLAG}=") for one in command) or bool(_collected(environment))
-
-
-def _collected(environment: Mapping[str, str]) -> str:
-    return environment.get(VARIABLE, "") if on_github(environment) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +44,15 @@ class Place:
     @staticmethod
     def of(args: argparse.Namespace, environment: Mapping[str, str]) -> Place | None:
         """Raises CommandLineError."""
-        collected = _collected(environment)
+        github = collected(environment)
         if args.dry_run and args.summary:
             raise CommandLineError(f"a dry run has no {FLAG}", hint="its plan is what hb prints, as data with --json")
-        if args.dry_run or not (args.summary or collected):
+        if args.dry_run or not (args.summary or github):
             return None
-        path = Path(args.summary or collected)
+        path = Path(args.summary or github)
         if args.summary and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise CommandLineError(f"{FLAG} {path} cannot be a file", hint="name a file; its folder must be there")
-        return Place(path, str(path) == collected)
+        return Place(path, str(path) == github)
 
     def write(self, text: str) -> None:
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermetic.cli.summary import asked
+from hermetic.cli.asked import asked
 from hermetic.execution.snapshot import Snapshot, magic, published_places, snapshot_path
 from hermetic.execution.snapshot import identities as identities_of
 from hermetic.store.sections import Damaged, Sections

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hermetic.cli.asked import asked
 from hermetic.cli.options import Parser, add_build
-from hermetic.cli.summary import Place, add_summary, asked
+from hermetic.cli.summary import Place, add_summary
 from hermetic.errors import CommandLineError
 
 GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": "/tmp/page"}
