@@ -106,9 +106,9 @@ def _numbers(page: Page) -> list[str]:
         parts.append(f"hit rate **{100 * hits // asked} %** ({hits} of {asked})")
     if page.saved and page.saved.timed:
         parts.append(f"hits saved **{duration(page.saved.seconds)}** of work")
-    found = [" · ".join(parts)]
     if page.saved and page.saved.timed < page.saved.hits:
-        found[0] += f" (of {page.saved.hits - page.saved.timed} hits the time is not known)"
+        parts.append(f"no time is known of {_count(page.saved.hits - page.saved.timed, 'hit')}")
+    found = [" · ".join(parts)]
     if page.build_id:
         found += ["", f"Build {code(page.build_id)}"]
     return found

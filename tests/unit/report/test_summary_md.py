@@ -102,7 +102,7 @@ def test_nothing_to_divide_by() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    assert "of 3 hits the time is not known" in markdown(page(saved=Saved(1.0, 9, 6)))
+    assert "no time is known of 3 hits" in markdown(page(saved=Saved(1.0, 9, 6)))
     assert "saved" not in markdown(page(saved=Saved(0.0, 9, 0)))
     assert "not in the history" in markdown(page(reasons=None))
     assert "Why" not in markdown(page(reasons=()))
