@@ -21,7 +21,7 @@ from hermetic.sizes import parse_size
 if TYPE_CHECKING:
     from hermetic.action import ActionGraph
     from hermetic.cli.session import Session
-    from hermetic.execution.outcome import BuildResult
+    from hermetic.execution.outcome import BuildResult, Reporter
 
 LEDGER = "usage.db"  # in the store
 
@@ -96,6 +96,16 @@ def profiled(
         return result
 
     yield keep
+
+
+def telling(args: argparse.Namespace, reporter: Reporter) -> tuple[Reporter, Callable[[BuildResult], None]]:
+    """The reporter that also writes --events, and what to tell it at the end."""
+    if not getattr(args, "events", None):
+        return reporter, lambda _: None
+    from hermetic.report.events import EventReporter
+
+    told = EventReporter(reporter, Path(args.events))
+    return told, told.end
 
 
 def _number(option: str, text: str | int | None) -> int:

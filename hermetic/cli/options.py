@@ -60,6 +60,7 @@ def add_build(parser: Parser) -> None:
     group.add_argument("--local-memory", metavar="SIZE", help="memory that actions share, like 12G (default: auto)")
     group.add_argument("--strategy", choices=["namespace"], default="namespace", help="what runs actions")
     group.add_argument("--profile", metavar="FILE", help="write what ran when, as a trace for Perfetto or Chrome")
+    group.add_argument("--events", metavar="FILE", help="write what happens, one JSON object per line")
     group.add_argument("--keep-going", "-k", action="store_true", help="build what does not depend on a failure")
     group.add_argument("--dry-run", "-n", action="store_true", help="say what would run, and run nothing")
     group.add_argument("--sandbox-debug", action="store_true", help="keep the folders of sandboxes")

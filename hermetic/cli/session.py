@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from hermetic.action import ActionGraph
 from hermetic.cli import workspace
-from hermetic.cli.machine import check, jobs_of, machine, profiled
+from hermetic.cli.machine import check, jobs_of, machine, profiled, telling
 from hermetic.cli.null import new_build_id
 from hermetic.cli.remote import remote_cache, results, tidy, tiered
 from hermetic.cli.scratch import scratch_folder
@@ -125,9 +125,12 @@ class Session:
             lookers=LOOKERS if self.remote is not None else 0,
         )
         with machine(self) as found:
-            executor = Executor(graph, self.runner(), self.fetch, reporter, options, earlier, found)
+            told, ended = telling(args, reporter)
+            executor = Executor(graph, self.runner(), self.fetch, told, options, earlier, found)
             with profiled(args, graph, found, self.began) as keep:
-                return keep(executor.run(new_build_id(), again))
+                result = keep(executor.run(new_build_id(), again))
+            ended(result)
+            return result
 
     def fetch(self, operation: str, requests: Sequence[FetchRequest], work: Path) -> Sequence[Resolved | FetchError]:
         from hermetic.fetch import dispatch

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hermetic.execution.snapshot import Shown
     from hermetic.store.operation import Resolved
 
-UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--profile", "--help", "-h"})
+UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--profile", "--events", "--help", "-h"})
 
 
 def answer(command: Sequence[str]) -> int | None:

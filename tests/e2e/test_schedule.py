@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -188,3 +189,30 @@ def left_over(workspace) -> dict[str, int]:
         "folders": len(list(work.iterdir())) if work.exists() else 0,
         "groups": sum(len(list(one.glob("hb-*"))) for one in (groups.memory, groups.freezer) if one is not None),
     }
+
+
+def test_two_that_claim_too_little_both_end_well(workspace) -> None:
+    """Together they take more than they may have: the younger gives way and runs again, alone."""
+    if Groups.find().memory is None:
+        pytest.skip("no memory controller may be used here")
+    eat = 'x=$(printf "%0120000000d" 1); sleep 2; mkdir -p out; echo ${#x} > out/x'
+    workspace.build_file(
+        "".join(f'command(name="e{n}", rootfs=":rootfs", cmd={eat + f" # {n}"!r}, memory="10M")\n' for n in range(2))
+    )
+    done = workspace.hb("build", "//:e0", "//:e1", "--local-memory", "400M", "--jobs", "2", "--json")
+    assert done.code == 0, done.err
+    assert done.built == 2
+    again = workspace.hb("build", "//:e0", "//:e1", "--json")
+    assert again.built == 0
+
+
+def test_a_profile_and_events_are_written(workspace) -> None:
+    workspace.build_file('command(name="x", rootfs=":rootfs", cmd="mkdir -p out; echo x > out/x")\n')
+    done = workspace.hb("build", "//:x", "--profile", "trace.json", "--events", "events.jsonl")
+    assert done.code == 0, done.err
+    names = {one["name"] for one in json.loads((workspace.root / "trace.json").read_text())["traceEvents"]}
+    assert {"load and analyse", "//:x Command", "sets up", "runs", "stores"} <= names
+    lines = [json.loads(line) for line in (workspace.root / "events.jsonl").read_text().splitlines()]
+    assert [one["event"] for one in lines] == ["planned", "started", "finished", "ended"]
+    assert {one["version"] for one in lines} == {1}
+    assert (lines[2]["label"], lines[2]["outcome"], lines[3]["outcomes"]) == ("//:x", "built", {"built": 1})
