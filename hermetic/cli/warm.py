@@ -36,10 +36,14 @@ if TYPE_CHECKING:
 UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--profile", "--events", "--help", "-h"})
 
 
+def _unremembered(command: Sequence[str]) -> bool:
+    return not UNREMEMBERED.isdisjoint(word.partition("=")[0] for word in command)
+
+
 def answer(command: Sequence[str]) -> int | None:
     """The exit code when nothing has changed since this very command last ended well here, else None."""
     started = time.monotonic()
-    if UNREMEMBERED.intersection(command) or asked(command):
+    if _unremembered(command) or asked(command):
         return None
     cwd = Path.cwd()
     name = snapshot_path(Path(".hb"), command, str(cwd), os.environ)
@@ -91,7 +95,7 @@ def recall(found: Session, command: Sequence[str]) -> Past | None:
     """What is remembered of the last build of this command line."""
     from hermetic.execution.columns import Columns
 
-    if UNREMEMBERED.intersection(command):
+    if _unremembered(command):
         return None
     try:
         with Sections(_place(found, command), magic()) as sections:
@@ -193,7 +197,7 @@ def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, s
     """Remember a build that went well. ``state``: what the history calls its graph."""
     from hermetic.execution.columns import Columns, shown_sources, sources_of
 
-    if UNREMEMBERED.intersection(command) or not _certain(found, ended):
+    if _unremembered(command) or not _certain(found, ended):
         return
     finished = {name: ended.result.finished[name] for name in sorted(ended.result.finished)}
     front = {**loaded.read_files, **_own_files(found)}

@@ -62,9 +62,14 @@ class Client:
         """Tokens that lie in the FIFO."""
         return int(struct.unpack("i", fcntl.ioctl(self.handle, termios.FIONREAD, b"\0" * 4))[0])
 
-    def put(self, count: int) -> None:
-        self.given += count
-        os.write(self.handle, b"+" * count)
+    def put(self, count: int) -> int:
+        """Lend up to ``count`` tokens: a FIFO that its sandbox filled takes none."""
+        try:
+            put = os.write(self.handle, b"+" * count)
+        except BlockingIOError:
+            put = 0
+        self.given += put
+        return put
 
     def draw(self, count: int) -> int:
         """Take back up to ``count`` tokens that nobody holds. What a tool forged is thrown away."""
@@ -72,6 +77,7 @@ class Client:
         with suppress(BlockingIOError):
             if forged > 0:
                 os.read(self.handle, forged)
+            count = min(count, self.given)  # the sandbox may forge more meanwhile
             got = len(os.read(self.handle, count)) if count > 0 else 0
             self.given -= got
             return got
@@ -183,7 +189,7 @@ class Pool:
             while got < wish and (self.tokens.take(1, client.memory) or self._from_the_rich(client)):
                 got += 1
             if got:
-                client.put(got)
+                self._back(client, got - client.put(got))
 
     def _from_the_rich(self, poor: Client) -> bool:
         """A token that lies idle elsewhere."""

@@ -199,7 +199,7 @@ def test_two_that_claim_too_little_both_end_well(workspace) -> None:
     workspace.build_file(
         "".join(f'command(name="e{n}", rootfs=":rootfs", cmd={eat + f" # {n}"!r}, memory="10M")\n' for n in range(2))
     )
-    done = workspace.hb("build", "//:e0", "//:e1", "--local-memory", "400M", "--jobs", "2", "--json")
+    done = workspace.hb("build", "//:e0", "//:e1", "--local-memory", "300M", "--jobs", "2", "--json")
     assert done.code == 0, done.err
     assert done.built == 2
     again = workspace.hb("build", "//:e0", "//:e1", "--json")

@@ -82,6 +82,24 @@ def test_tokens_are_never_made_or_lost(plan: list[tuple[str, int]], cpus: int) -
         assert os.listdir(folder) == []
 
 
+def test_a_sandbox_that_floods_its_fifo_gains_nothing(tmp_path: Path) -> None:
+    budget = Budget(4, 0)
+    pool = Quiet(budget)
+    client, other = pool.join(tmp_path / "a", 0, 3), pool.join(tmp_path / "b", 0, 3)
+    client.put(0)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(client.handle, b"+" * 4096)
+    assert client.put(1) == 0
+    for _ in range(5):
+        pool.tick()
+    assert (client.given, other.given) == (0, 1)
+    assert client.draw(3) == 0  # what was forged is thrown away
+    pool.leave(client)
+    pool.leave(other)
+    assert budget.free == (4, 0)
+
+
 def test_idle_tokens_go_to_who_runs_dry(tmp_path: Path) -> None:
     pool = Quiet(Budget(3, 0))
     rich = pool.join(tmp_path / "rich", 0, 9)
