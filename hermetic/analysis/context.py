@@ -139,7 +139,9 @@ class RuleContext:
 
     def _register(self, action: Action) -> Mapping[str, Made]:
         try:
-            content = json.dumps(action_object(action), sort_keys=True, ensure_ascii=False).encode()
+            # Where it is written does not make it another action: a comment above it changes no id.
+            said = {name: value for name, value in action_object(action).items() if name != "location"}
+            content = json.dumps(said, sort_keys=True, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise BuildFileError(f"{action.mnemonic} holds text that is not Unicode") from None
         if not action.outputs:

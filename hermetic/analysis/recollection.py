@@ -1,8 +1,8 @@
 """What the loader child remembers from one load to the next: packages and analysed targets.
 
 Guarantees: what is recalled is what loading would give again. A package is recalled when no file it read
-and no folder it looked into has changed, an analysed target when its package and everything it depends
-on are recalled; a change of a rule, of the root package, or of the registered toolchains, forgets all
+and no folder it looked into has changed, an analysed target when its package is recalled and everything it
+depends on is what it was; a change of a rule, of the root package, or of the registered toolchains, forgets all
 targets. Which paths changed the parent says: it has looked already.
 
 The memory is a pickle, because rules hand each other values of their own classes. Only the child reads
@@ -20,12 +20,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hermetic.action import Action, TargetNode
 from hermetic.analysis.analyser import Analyser
 from hermetic.analysis.configured import Configured
 from hermetic.analysis.rule import Provider
+from hermetic.analysis.visibility import allowed
+from hermetic.errors import HbError
 from hermetic.label import Label
 from hermetic.loading.declare import ToolchainDeclaration
 from hermetic.loading.loader import Loader, Package
@@ -33,7 +35,7 @@ from hermetic.settings import Configuration
 
 KEPT = 8  # memories of one workspace
 NAME, PACKAGES = "memory-", "packages-"  # what memories of builds and of queries are called
-VERSION = f"1 {sys.implementation.cache_tag}"
+VERSION = f"2 {sys.implementation.cache_tag}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,20 @@ class Memory:
     seen: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]  # package → what it read, looked into
     modules: Mapping[str, str]
     toolchains: Sequence[ToolchainDeclaration]
-    targets: Sequence[tuple[Label, Configuration, Sequence[Provider], TargetNode, Mapping[str, Action], Any, Any]]
+    targets: Sequence[Remembered]
+
+
+class Remembered(NamedTuple):
+    """An analysed target. ``deps``: places in ``Memory.targets``; ``visible``: to whom it was."""
+
+    label: Label
+    config: Configuration
+    providers: tuple[Provider, ...]
+    node: TargetNode
+    actions: Mapping[str, Action]
+    deps: tuple[int, ...]
+    reads: frozenset[str]
+    visible: tuple[str, ...]
 
 
 def keep(
@@ -59,7 +74,11 @@ def keep(
     for one in _in_order(tops):
         places[id(one)] = len(places)
         deps = tuple(places[id(dep)] for dep in one.deps)
-        targets.append((*keys[id(one)], tuple(one.providers), one.node, dict(one.actions), deps, one.reads))
+        label, config = keys[id(one)]
+        visible = allowed(loader, label)
+        targets.append(
+            Remembered(label, config, tuple(one.providers), one.node, dict(one.actions), deps, one.reads, visible)
+        )
     toolchains = analyser.toolchains.registered
     return _keep(folder, _memory(loader, modules, analyser.exec_platform.name, toolchains, targets), NAME)
 
@@ -120,17 +139,37 @@ def restore(memory: Memory, analyser: Analyser) -> None:
     if "" not in memory.packages or analyser.toolchains.registered != memory.toolchains:
         return
     done: list[Configured | None] = []
-    for label, config, providers, node, actions, deps, reads in memory.targets:
-        found = [done[place] for place in deps]
-        if label.package not in memory.packages or None in found:
-            done.append(None)
-            continue
-        one = Configured(label, providers, node, actions, tuple(dep for dep in found if dep), reads)
-        analyser.done[label, config] = one
-        if node.lock:
-            analyser.locks[node.label] = node.lock
-            analyser.locations[node.label] = node.location
-        done.append(one)
+    for old in memory.targets:
+        deps = [done[place] for place in old.deps]
+        if old.label.package in memory.packages and None not in deps:
+            done.append(_recalled(old, tuple(dep for dep in deps if dep), analyser))
+        else:
+            done.append(_anew(old, analyser))
+
+
+def _recalled(old: Remembered, deps: tuple[Configured, ...], analyser: Analyser) -> Configured:
+    one = Configured(old.label, old.providers, old.node, old.actions, deps, old.reads)
+    analyser.done[old.label, old.config] = one
+    if old.node.lock:
+        analyser.locks[old.node.label] = old.node.lock
+        analyser.locations[old.node.label] = old.node.location
+    return one
+
+
+def _anew(old: Remembered, analyser: Analyser) -> Configured | None:
+    """The target analysed again, if its users cannot tell it from what it was: else they are analysed, too."""
+    try:
+        new = analyser.analyse(old.label, old.config)
+        visible = allowed(analyser.loader, old.label)
+    except (HbError, KeyError):
+        return None  # gone, or wrong: whoever asks for it is told
+    same = (tuple(new.providers), new.node.id, new.reads, visible) == (
+        old.providers,
+        old.node.id,
+        old.reads,
+        old.visible,
+    )
+    return new if same else None
 
 
 def _in_order(tops: Iterable[Configured]) -> Iterable[Configured]:

@@ -14,10 +14,10 @@ def check(loader: Loader, label: Label, user: Declaration) -> None:
     """Raise VisibilityError when ``user`` may not depend on ``label``."""
     if label.package == user.package:
         return
-    allowed = _allowed(loader, label)
-    if not any(_admits(rule, user.package, label) for rule in allowed):
+    admitted = allowed(loader, label)
+    if not any(_admits(rule, user.package, label) for rule in admitted):
         raise VisibilityError(
-            f"{label} is not visible from //{user.package}; it is visible to {', '.join(allowed) or PRIVATE}",
+            f"{label} is not visible from //{user.package}; it is visible to {', '.join(admitted) or PRIVATE}",
             location=user.location,
             label=str(user.label),
             hint=f'add "//{user.package}:__pkg__" to its visibility',
@@ -26,7 +26,7 @@ def check(loader: Loader, label: Label, user: Declaration) -> None:
 
 def check_words(loader: Loader, declaration: Declaration) -> None:
     """Raise VisibilityError when what a target says of its visibility means nothing."""
-    for rule in _allowed(loader, declaration.label):
+    for rule in allowed(loader, declaration.label):
         path = rule.partition(":")[0]
         owner = path in ("", "//visibility") or path.startswith("//")
         known = (PUBLIC, PRIVATE) if path == "//visibility" else (f"{path}:__pkg__", f"{path}:__subpackages__")
@@ -40,7 +40,7 @@ def check_words(loader: Loader, declaration: Declaration) -> None:
             )
 
 
-def _allowed(loader: Loader, label: Label) -> tuple[str, ...]:
+def allowed(loader: Loader, label: Label) -> tuple[str, ...]:
     package = loader.package(label.package)
     own = package.declarations[label.name].attrs.get("visibility")
     return tuple(own) if own is not None else package.default_visibility or (PRIVATE,)

@@ -121,7 +121,7 @@ class Columns:
                 if action is None:
                     continue
                 before[name] = self._made(number)
-                if number not in dirty and self.actions[number] == _line(action_object(action)):
+                if number not in dirty and _same(self.actions[number], action):
                     results[name], keys[name] = before[name], json.loads(self.results[number])[0]
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise Damaged(repr(error)) from None
@@ -212,6 +212,12 @@ def _line(value: Any) -> bytes:
 def _pairs(flat: array[int]) -> Iterable[tuple[int, int]]:
     values = iter(flat)
     return zip(values, values, strict=True)
+
+
+def _same(line: bytes, action: Action) -> bool:
+    """Whether a line is that of an action, wherever in its BUILD.py that is written now."""
+    new = action_object(action)
+    return line == _line(new) or {**json.loads(line), "location": None} == {**json.loads(_line(new)), "location": None}
 
 
 def _closure(start: Iterable[int], users: Mapping[int, Sequence[int]]) -> set[int]:

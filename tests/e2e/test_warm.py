@@ -167,6 +167,8 @@ def test_what_is_looked_at(hb: Hb) -> None:
     assert hb.build("//...").keys == 6
     append("BUILD.py", "# so\n")(hb.root)
     assert (hb.build("//...").way, hb.keys) == ("loaded", 0)
+    edit("BUILD.py", "# first\n\n" + (hb.root / "BUILD.py").read_text())(hb.root)  # every line moves
+    assert (hb.build("//...").way, hb.keys) == ("loaded", 0)
     append("BUILD.py", 'tree(name="new", files={"/x": "new"})\n')(hb.root)
     assert (hb.build("//...").way, hb.keys, hb.built) == ("loaded", 1, 1)
     edit("tools.py", 'def names():\n    return ["t1", "t3"]\n')(hb.root)

@@ -107,7 +107,25 @@ CHANGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...], list[str], l
         edit("lib/names.py", '"two"', '"two", "three"'),
         ("lib/names.py",),
         ["a/BUILD.py"],
-        ["//a:one", "//a:three", "//a:two", "//b:b", "//c:c"],
+        ["//a:one", "//a:three", "//a:two"],
+    ),
+    "a comment": (
+        edit("a/BUILD.py", "package(", "# so\npackage("),
+        ("a/BUILD.py",),
+        ["a/BUILD.py"],
+        ["//a:one", "//a:two"],
+    ),
+    "visibility": (
+        edit("b/BUILD.py", "//visibility:public", "//d:__pkg__"),
+        ("b/BUILD.py",),
+        ["b/BUILD.py"],
+        ["//b:b", "//c:c"],
+    ),
+    "a target that goes": (
+        edit("a/BUILD.py", "names()]", "names()[:1]]"),
+        ("a/BUILD.py",),
+        ["a/BUILD.py"],
+        ["//a:one", "//b:b", "//c:c"],
     ),
     "a globbed folder": (
         lambda root: (root / "c/u.txt").write_text(""),
@@ -119,7 +137,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...], list[str], l
         lambda root: (root / "c/sub/BUILD.py").write_text(""),
         ("c/sub/BUILD.py",),
         ["c/BUILD.py", "c/sub/BUILD.py"],
-        ["//c:c"],  # which is an error now
+        ["//c:all", "//c:c"],
     ),
     "a new package": (
         lambda root: ((root / "e").mkdir(), (root / "e/BUILD.py").write_text("")),
