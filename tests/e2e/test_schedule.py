@@ -216,3 +216,5 @@ def test_a_profile_and_events_are_written(workspace) -> None:
     assert [one["event"] for one in lines] == ["planned", "started", "finished", "ended"]
     assert {one["version"] for one in lines} == {1}
     assert (lines[2]["label"], lines[2]["outcome"], lines[3]["outcomes"]) == ("//:x", "built", {"built": 1})
+    path = workspace.hb("log", "last", "--critical-path")
+    assert path.code == 0 and "100%  //:x Command" in path.out

@@ -30,6 +30,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--all", action="store_true", help="also builds of other workspaces, and actions that were hits"
     )
+    parser.add_argument("--critical-path", action="store_true", help="what the build waited for, and what it cost")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--export", metavar="FILE", help="write a build's record, for hb why --against FILE elsewhere")
     parser.add_argument("--publish", metavar="NAME", help="write it to the remote cache, for hb why --against NAME")
@@ -44,7 +45,7 @@ def main(words: Sequence[str]) -> int:
     store = DiskStore(found.store_path(args.store))
     history = history_of(store.root)
     heads = history.heads(None if args.all else str(found.root))
-    if not args.id and not (args.action or args.export or args.publish):
+    if not args.id and not (args.action or args.export or args.publish or args.critical_path):
         for head in heads[-SHOWN:]:
             print(json.dumps(_summary(head)) if args.json else _line(head))
         return 0
@@ -53,10 +54,25 @@ def main(words: Sequence[str]) -> int:
         return _hand_over(args, history, head, store)
     if args.action:
         return _print_logs(history, head, args.action, store, args.json)
+    if args.critical_path:
+        return _print_path(history, head, args.json)
     for step, event in _steps(history, head, hits=args.all):
         print(json.dumps(_row(step, event)) if args.json else _step_line(step, event))
     if not args.json:
         print(_line(head))
+    return 0
+
+
+def _print_path(history: History, head: Head, as_json: bool) -> int:
+    from hermetic.audit.critical import stretches
+
+    ran = {one.step: one.wall for one in history.events(head) if one.outcome in ("built", "evicted")}
+    for one in stretches(history.state(head), ran):
+        if as_json:
+            row = {"title": one.title, "seconds": one.seconds, "share": round(one.share, 3), "won": round(one.won, 3)}
+            print(json.dumps(row))
+        else:
+            print(f"{one.seconds:8.1f} s {one.share:5.0%}  {one.title}  (without it {one.won:.1f} s less)")
     return 0
 
 
