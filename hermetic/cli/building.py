@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from hermetic.action import ActionGraph
 from hermetic.analysis.codec import made_in
 from hermetic.cli import warm
 from hermetic.cli.annotations import annotate
-from hermetic.cli.ended import Ended, outcome_of, show
+from hermetic.cli.ended import Ended, outcome_of, show, shows
 from hermetic.cli.remember import remember
 from hermetic.cli.results import print_rows, print_summary
 from hermetic.cli.session import Session
@@ -19,6 +19,7 @@ from hermetic.execution.frontend import Loaded, Since
 from hermetic.execution.lost import incomplete
 from hermetic.execution.outcome import GOOD, BuildResult
 from hermetic.execution.publish import depth
+from hermetic.execution.snapshot import Shown
 from hermetic.report.terminal import TerminalReporter
 from hermetic.store.protocols import MissingBlob
 
@@ -62,11 +63,11 @@ def _loaded(
         say_plan(found, loaded, result, stdout)
         return Ended(result, len(loaded.graph.requested), errors=loaded.errors)
     try:
-        ended = _published(found, loaded, result)
+        ended = _published(found, loaded, result, past.in_place if past else {})
     except MissingBlob:  # a requested result was known, but is no longer all there
         again = _requested(loaded.graph) | incomplete(result, found.store)
         result = found.execute(loaded.graph, reporter, again)
-        ended = _published(found, loaded, result)
+        ended = _published(found, loaded, result, {})
     state = remember(found, loaded, command, result)
     if state:
         warm.keep(found, loaded, command, ended, state)
@@ -79,16 +80,21 @@ def _requested(graph: ActionGraph) -> set[str]:
     return {made.action for ref in refs if (made := made_in(ref))}
 
 
-def _published(found: Session, loaded: Loaded, result: BuildResult) -> Ended:
-    """Deeper places first, see ``publish``; the rows are in the order of the request."""
+def _published(found: Session, loaded: Loaded, result: BuildResult, in_place: Mapping[str, Shown]) -> Ended:
+    """Deeper places first, see ``publish``; the rows are in the order of the request. ``in_place``: what is
+    shown already; it counts when it is the same targets, because one may take another's place."""
     graph = loaded.graph
+    if in_place.keys() != set(graph.requested):
+        in_place = {}
     outcomes = {name: outcome_of(graph.targets[name], result) for name in graph.requested}
     made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
     rows = {}
     for name in sorted(graph.requested, key=lambda one: -depth(graph.targets[one].label)):
         target = graph.targets[name]
         if outcomes[name] in GOOD and target.outputs:
-            rows[name] = show(found, target, found.sources.resolve(target.outputs[0][1], made))
+            artifact = found.sources.resolve(target.outputs[0][1], made)
+            old = in_place.get(name)
+            rows[name] = old if old and shows(old, target, artifact) else show(found, target, artifact)
     ordered = tuple(rows[name] for name in graph.requested if name in rows)
     wanted = sum(bool(graph.targets[name].outputs) for name in graph.requested)
     return Ended(result, wanted, ordered, outcomes, loaded.errors)

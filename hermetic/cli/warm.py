@@ -80,6 +80,11 @@ class Past:
         return Since(self.snapshot.memory, self.changed - sources)
 
     @property
+    def in_place(self) -> dict[str, Shown]:
+        """What was shown and is still in its place, by target."""
+        return {row.id: row for row in self.snapshot.rows} if self.snapshot.published else {}
+
+    @property
     def sources(self) -> list[int]:
         """Numbers of the changed files."""
         return [number for number, path in enumerate(self.snapshot.witness.files) if path in self.changed]
