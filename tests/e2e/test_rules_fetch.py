@@ -25,6 +25,7 @@ import pytest
 from hermetic.oci.validate import validate_layout
 
 pytestmark = pytest.mark.sandbox
+HB = Path(__file__).parents[2] / "hb"
 
 HEAD = """
 from rules.basic import configured, genrule, patch, tree
@@ -355,3 +356,35 @@ def test_one_index_for_two_architectures(shelf, tmp_path: Path) -> None:
     (tmp_path / "spoilt/blobs/sha256" / top["digest"].removeprefix("sha256:")).write_bytes(b"{}")
     spoilt = shelf.hb("image", "validate", str(tmp_path / "spoilt"))
     assert (spoilt.code, "it has 2" in spoilt.out) == (1, True), spoilt.out
+
+
+def test_a_vendored_build_with_the_network_unplugged(workspace, www: tuple[Path, str], tmp_path: Path) -> None:
+    """hb vendor, then everything from an empty store in a network namespace that has nothing."""
+    if subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no network namespace may be made here")
+    folder, url = www
+    with tarfile.open(folder / "data.tar", "w") as archive:
+        member = tarfile.TarInfo("data/a")
+        member.size = 8
+        archive.addfile(member, io.BytesIO(b"fetched\n"))
+    pin = hashlib.sha256((folder / "data.tar").read_bytes()).hexdigest()
+    workspace.build_file(
+        "from rules.fetch import http_archive\n"
+        f'http_archive(name="data", urls=["{url}/data.tar"], sha256="{pin}")\n'
+        'command(name="a", rootfs=":rootfs", deps=[":data"], cmd="mkdir -p out && cp -r data out/")\n'
+    )
+    assert workspace.hb("vendor", str(tmp_path / "vendor"), "//:a").code == 0
+
+    def unplugged(*words: str) -> subprocess.CompletedProcess[str]:
+        shutil.rmtree(workspace.store, ignore_errors=True)
+        shutil.rmtree(workspace.root / ".hb", ignore_errors=True)
+        argv = ["unshare", "-n", str(HB), "build", "//:a", *words]
+        env = {**os.environ, "HB_STORE": str(workspace.store)}
+        return subprocess.run(argv, cwd=workspace.root, env=env, capture_output=True, text=True, check=False)
+
+    without = unplugged()
+    assert without.returncode == 1 and "//:data" in without.stderr
+    done = unplugged("--vendor", str(tmp_path / "vendor"))
+    assert done.returncode == 0, done.stderr
+    made = [path.read_text() for path in (workspace.root / "hb-out/a").rglob("*") if path.is_file()]
+    assert made == ["fetched\n"]
