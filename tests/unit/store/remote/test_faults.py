@@ -107,7 +107,8 @@ def test_a_remote_that_keeps_failing_is_left_alone(http_proxy: FaultProxy, machi
     assert all(store.get_remote(one.key) is None for one in made)
     asked = set(http_proxy.seen)
     assert len(asked) == guard.PATIENCE
-    assert len([line for line in reader.end() if "500" in line]) == 1
+    lines = [line.replace(http_proxy.url, "the remote") for line in reader.end()]  # its port may hold a 500, too
+    assert len([line for line in lines if "500" in line]) == 1
 
 
 def test_after_a_rest_a_remote_is_asked_again(http_proxy: FaultProxy) -> None:
