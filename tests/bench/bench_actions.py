@@ -23,6 +23,7 @@ from hermetic.errors import Location
 from hermetic.execution.keys import key_of
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
+from hermetic.sandbox.cgroup import Groups
 from hermetic.sandbox.namespace import NamespaceSandbox
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
@@ -54,7 +55,7 @@ def main() -> None:
         sources = Sources(base, store, FileStates(base / "files.db"))
         scratch = base / "store" / "work"
         scratch.mkdir()
-        stage, sandbox = DiskStage(store), NamespaceSandbox()
+        stage, sandbox = DiskStage(store), NamespaceSandbox(Groups.find())  # measured, as builds are
         runner = Runner(store, store, stage, sandbox, sources, scratch, store.root / "derived", threading.Event())
         program = shutil.which("true") or "/bin/true"
 
