@@ -196,3 +196,19 @@ def http_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpCache]:
     (top / "conf").write_text(NGINX.format(top=top, port=port, user=user))
     with server([program, "-c", str(top / "conf")], lambda: listens(port), top / "log"):
         yield HttpCache(f"http://127.0.0.1:{port}", top / "data")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A container registry: the distribution project's."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed (Debian package docker-registry)")
+    port = free_port()
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+        f"storage: {{filesystem: {{rootdirectory: '{tmp_path}/registry'}}}}\n"
+    )
+    with server([program, "serve", str(config)], lambda: listens(port), tmp_path / "registry.log"):
+        yield f"127.0.0.1:{port}"

@@ -12,12 +12,9 @@ it, in its box, and only the child can have written it: to the folder that also 
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +25,7 @@ from hermetic.analysis.configured import Configured
 from hermetic.analysis.rule import Provider
 from hermetic.analysis.visibility import allowed
 from hermetic.errors import HbError
+from hermetic.files import keep_newest, write_whole
 from hermetic.label import Label
 from hermetic.loading.declare import ToolchainDeclaration
 from hermetic.loading.loader import Loader, Package
@@ -103,7 +101,8 @@ def _keep(folder: Path, memory: Memory, prefix: str) -> str:
     try:
         data = pickle.dumps(memory, protocol=5)
         name = hashlib.sha256(data).hexdigest()[:32]
-        _write(folder, prefix, name, data)
+        write_whole(folder / f"{prefix}{name}", [data])
+        keep_newest(folder.glob(f"{prefix}*"), KEPT)
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError, OSError):
         return ""  # a rule's value that has no lasting form, or a full disk
     return name
@@ -192,14 +191,3 @@ def _in_order(tops: Iterable[Configured]) -> Iterable[Configured]:
 def _is_folder(path: str, memory: Memory) -> bool:
     """A folder that only the search for packages looked into, which is done anew."""
     return path == "" or any(name == path or name.startswith(f"{path}/") for name in memory.packages)
-
-
-def _write(folder: Path, prefix: str, name: str, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=folder)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-    os.replace(temporary, folder / f"{prefix}{name}")
-    found = sorted(folder.glob(f"{prefix}*"), key=lambda one: one.stat().st_mtime, reverse=True)
-    for old in found[KEPT:]:
-        with suppress(OSError):
-            old.unlink()

@@ -17,7 +17,7 @@ from hermetic.cli.streams import say
 from hermetic.errors import InternalError
 from hermetic.execution.frontend import Loaded, Since
 from hermetic.execution.lost import incomplete
-from hermetic.execution.outcome import GOOD, BuildResult
+from hermetic.execution.outcome import GOOD, BuildResult, made_by
 from hermetic.execution.publish import depth
 from hermetic.execution.snapshot import Shown
 from hermetic.report.terminal import TerminalReporter
@@ -87,7 +87,7 @@ def _published(found: Session, loaded: Loaded, result: BuildResult, in_place: Ma
     if in_place.keys() != set(graph.requested):
         in_place = {}
     outcomes = {name: outcome_of(graph.targets[name], result) for name in graph.requested}
-    made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
+    made = made_by(result.finished.values())
     rows = {}
     for name in sorted(graph.requested, key=lambda one: -depth(graph.targets[one].label)):
         target = graph.targets[name]

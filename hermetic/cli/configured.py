@@ -11,7 +11,7 @@ from hermetic.cli.session import frontend, session
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import HbError
 from hermetic.execution.frontend import Loaded
-from hermetic.execution.outcome import Silent
+from hermetic.execution.outcome import Silent, made_by
 from hermetic.query.actions import ActionNodes, Actions, Digests
 from hermetic.query.answer import Answer, Question, analysable, ask, unconfigured
 from hermetic.query.configured import ConfiguredTargets
@@ -50,7 +50,7 @@ def known(args: argparse.Namespace, loaded: Loaded, table: Actions, actions: Ite
     args = argparse.Namespace(**{**vars(args), "dry_run": True, "keep_going": True, "jobs": 1})
     with session(args) as found:
         result = found.execute(graph, Silent())
-        made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
+        made = made_by(result.finished.values())
         digests: dict[Ref, str | None] = {}
         for number in actions:
             for one in table.action(number).inputs:

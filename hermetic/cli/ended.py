@@ -47,15 +47,7 @@ class Ended:
 
     def lines(self) -> list[dict[str, str]]:
         outcomes = self.outcomes or {}
-        return [
-            {
-                "label": row.label,
-                "digest": row.digest,
-                "path": row.path,
-                "outcome": outcomes.get(row.id, Outcome.HIT_LOCAL).value,
-            }
-            for row in self.rows
-        ]
+        return [row.line(outcomes.get(row.id, Outcome.HIT_LOCAL).value) for row in self.rows]
 
 
 def show(found: Session, target: TargetNode | Shown, resolved: Resolved) -> Shown:

@@ -11,7 +11,7 @@ from pathlib import Path
 from hermetic.cli.results import print_rows, print_summary
 from hermetic.cli.streams import say
 from hermetic.execution.snapshot import Snapshot
-from hermetic.report.summary import summary_line
+from hermetic.report.summary import summary_line, tests_line
 
 
 def report(snapshot: Snapshot, command: Sequence[str], started: float) -> int:
@@ -20,15 +20,12 @@ def report(snapshot: Snapshot, command: Sequence[str], started: float) -> int:
     build_id, wall = new_build_id(), time.monotonic() - started
     _remember(snapshot, command, build_id, outcomes, wall)
     say(summary_line("done", outcomes, wall))
-    rows = (
-        {"label": row.label, "digest": row.digest, "path": row.path, "outcome": "hit-local"} for row in snapshot.rows
-    )
     as_json = "--json" in command
-    print_rows(rows, as_json)
+    print_rows((row.line("hit-local") for row in snapshot.rows), as_json)
     if as_json:
         print_summary(build_id, wall, snapshot.actions, outcomes)
     if command[0] == "test":
-        say(f"{len(snapshot.rows)} tests, all passed")
+        say(tests_line(len(snapshot.rows), True))
     return 0
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ class Past:
         """What was shown and is still in its place, by target."""
         return {row.id: row for row in self.snapshot.rows} if self.snapshot.published else {}
 
-    @property
+    @cached_property
     def sources(self) -> list[int]:
         """Numbers of the changed files."""
         return [number for number, path in enumerate(self.snapshot.witness.files) if path in self.changed]
@@ -132,7 +133,7 @@ def still_true(found: Session, past: Past, graph: ActionGraph) -> Earlier | None
 def _rebuilt(found: Session, command: Sequence[str], reporter: Reporter, past: Past) -> Ended | None:
     from hermetic.cli.ended import Ended, outcome_of
     from hermetic.cli.remember import remember_part
-    from hermetic.execution.outcome import GOOD
+    from hermetic.execution.outcome import GOOD, made_by
     from hermetic.store.protocols import MissingBlob
 
     snapshot, columns = past.snapshot, past.columns
@@ -148,8 +149,7 @@ def _rebuilt(found: Session, command: Sequence[str], reporter: Reporter, past: P
         **earlier.known,
         **{(name, output): ref for name, refs in earlier.before.items() for output, ref in refs.items()},
     }
-    for one in result.finished.values():
-        made.update({(one.action.id, name): ref for name, ref in one.outputs.items()})
+    made.update(made_by(result.finished.values()))
     artifacts = {
         name: found.sources.resolve(target.outputs[0][1], made)
         for name, target in graph.targets.items()
@@ -205,7 +205,8 @@ def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, s
     if _unremembered(command) or not _certain(found, ended):
         return
     finished = {name: ended.result.finished[name] for name in sorted(ended.result.finished)}
-    front = {**loaded.read_files, **_own_files(found)}
+    own = {path: found.states.digest(place).hash if place.exists() else "" for path, place in _own_files(found).items()}
+    front = {**loaded.read_files, **own}
     sources = {path for done in finished.values() for path in sources_of(done.action)}
     sources |= {path for name in loaded.graph.requested for path in shown_sources(loaded.graph.targets[name])}
     with suppress(Moved, OSError):
@@ -226,18 +227,14 @@ def _now(found: Session, path: str) -> str:
         return ""
 
 
-def _own_files(found: Session) -> dict[str, str]:
-    """What else decides: hb's own code, and every pyproject.toml that is or could be the workspace's."""
+def _own_files(found: Session) -> dict[str, Path]:
+    """What else decides, by name: hb's own code, and every pyproject.toml that is or could be the workspace's."""
     import hermetic
 
     root, cwd = found.workspace.root, Path.cwd()
     names = [folder / "pyproject.toml" for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
     names += sorted(Path(hermetic.__file__).parent.rglob("*.py"))
-    own = {}
-    for path in names:
-        shown = path.relative_to(root) if path.is_relative_to(root) else path
-        own[str(shown)] = found.states.digest(path).hash if path.exists() else ""
-    return own
+    return {str(path.relative_to(root) if path.is_relative_to(root) else path): path for path in names}
 
 
 def _write(

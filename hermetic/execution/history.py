@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 import zlib
 from array import array
@@ -27,8 +26,10 @@ from typing import Any
 
 from hermetic.errors import StoreError
 from hermetic.execution.records import Event, Record, State
+from hermetic.files import COMING, write_whole
 
 FORMAT = 2
+MODE = 0o644  # of records
 ANY = "*"  # settings of no step
 TARGET = ""  # in the index: the mnemonic of a target
 KEEP = 200  # builds
@@ -79,7 +80,7 @@ class History:
     def _write(self, head: Head, state: str, body: bytes) -> Head:
         words = {**asdict(head), "state": state, "format": FORMAT, "body": len(body), "check": _check(body)}
         first = json.dumps(words, ensure_ascii=True, separators=(",", ":")).encode()
-        _place(self.folder / f"{head.id}.build", first + b"\n" + body)
+        write_whole(self.folder / f"{head.id}.build", [first, b"\n", body], MODE)
         self._prune()
         return _head(first) or head
 
@@ -100,7 +101,7 @@ class History:
             with suppress(OSError):
                 os.utime(place)
         else:
-            _place(place, data)
+            write_whole(place, [data], MODE)
         return name
 
     def _prune(self) -> None:
@@ -114,7 +115,7 @@ class History:
         for head in heads[: max(len(heads) - KEEP, 0)]:
             (self.folder / f"{head.id}.build").unlink(missing_ok=True)
         needed = {head.state for head in heads[-KEEP:]}
-        torn = self.folder.glob(".new-*")
+        torn = self.folder.glob(f"{COMING}*")
         for place in (*torn, *(one for one in (self.folder / "states").iterdir() if one.name not in needed)):
             with suppress(OSError):
                 if time.time() - place.stat().st_mtime > YOUNG:
@@ -123,7 +124,7 @@ class History:
     def note_sweep(self, when: float, words: str) -> None:
         """Remember that results were removed to make room; ``words``: why, such as "store quota 20 GiB"."""
         rows = [*self.sweeps()[-SWEEPS + 1 :], (when, words)]
-        _place(self.folder / "sweeps", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+        write_whole(self.folder / "sweeps", [f"{json.dumps(row)}\n".encode() for row in rows], MODE)
 
     def sweeps(self) -> list[tuple[float, str]]:
         """When results were removed to make room (seconds since 1970, oldest first), and why."""
@@ -261,18 +262,3 @@ def _check(data: bytes) -> str:
     import xxhash
 
     return xxhash.xxh3_128_hexdigest(data)
-
-
-def _place(place: Path, data: bytes) -> None:
-    """Write a file in one step."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, place)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise

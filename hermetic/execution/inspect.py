@@ -9,7 +9,7 @@ from hermetic.execution.executor import Executor, Options
 from hermetic.execution.fetching import Fetch
 from hermetic.execution.frontend import Loaded
 from hermetic.execution.keys import Keyed, key_of
-from hermetic.execution.outcome import Silent
+from hermetic.execution.outcome import Silent, made_by
 from hermetic.execution.runner import Runner
 
 
@@ -35,7 +35,7 @@ def prepare(
     for done in result.failures:
         assert done.error is not None
         raise done.error
-    outputs = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
+    outputs = made_by(result.finished.values())
     keyed = key_of(action, lambda ref: runner.sources.resolve(ref, outputs), runner.store)
     keyed.keep(runner.store)
     return action, keyed, runner

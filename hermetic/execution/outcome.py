@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from hermetic.action import Action
@@ -47,6 +46,11 @@ class Finished:
     debug: str = ""  # the folder kept by --sandbox-debug
     trace: hb_pb2.KeyTrace | None = None  # of what was no hit: what made its key
     usage: hb_pb2.Usage | None = None  # what running it took; of a remote hit, what it took elsewhere
+
+
+def made_by(finished: Iterable[Finished]) -> dict[tuple[str, str], Resolved]:
+    """(action, output) → artifact: what references to outputs are resolved with."""
+    return {(one.action.id, name): ref for one in finished for name, ref in one.outputs.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,3 @@ class Silent:
     def started(self, action: Action) -> None: ...
     def finished(self, done: Finished) -> None: ...
     def note(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Folders of a build: ``root`` for actions' scratch, on the store's file system."""
-
-    root: Path
-    keep: bool = False

@@ -14,12 +14,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import pack
 from typing import Any
 
+from hermetic.files import keep_newest
 from hermetic.store.sections import Damaged, Sections, write_sections
 from hermetic.store.witness import Witness
 
@@ -46,6 +46,10 @@ class Shown:
     hash: str
     size: int
     executable: bool
+
+    def line(self, outcome: str) -> dict[str, str]:
+        """What a build says of it, see the command contract."""
+        return {"label": self.label, "digest": self.digest, "path": self.path, "outcome": outcome}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,7 @@ class Snapshot:
             **graph,
         }
         write_sections(path, magic(), sections)
-        found = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
-        for old in found[KEPT:]:
-            with suppress(OSError):
-                old.unlink()
+        keep_newest(path.parent.iterdir(), KEPT)
 
     @staticmethod
     def read(sections: Sections) -> Snapshot:

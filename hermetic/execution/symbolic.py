@@ -18,7 +18,7 @@ from hermetic.analysis.codec import made_in
 from hermetic.errors import HbError
 from hermetic.execution.keys import command_message, key_trace, source_of
 from hermetic.execution.operations import operation
-from hermetic.execution.outcome import Finished
+from hermetic.execution.outcome import Finished, made_by
 from hermetic.execution.records import EXECUTABLE, SYMBOL
 from hermetic.execution.sources import Sources
 from hermetic.proto import hb_pb2
@@ -31,7 +31,7 @@ def with_symbols(
 ) -> dict[str, Finished]:
     """What a dry run found, with a symbol and a trace for every action it could not key. Actions whose
     sources cannot be read stay without."""
-    made = {(one.action.id, name): ref for one in finished.values() for name, ref in one.outputs.items()}
+    made = made_by(finished.values())
     needs = {
         name: [ref.action for one in graph.actions[name].inputs if (ref := made_in(one.ref)) and ref.action in finished]
         for name in finished

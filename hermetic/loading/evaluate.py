@@ -14,17 +14,18 @@ import copy
 import hashlib
 import importlib
 import marshal
-import os
 import stat
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from hermetic.errors import BuildFileError, HbError, Location, VetError, did_you_mean
+from hermetic.files import write_whole
 from hermetic.loading import vet
 from hermetic.loading.declare import declare
 from hermetic.loading.links import Links
@@ -162,12 +163,8 @@ class Evaluator:
         if self.cache is None:
             return
         body = marshal.dumps(code)
-        temporary = self.cache / f"{name}.{os.getpid()}"
-        try:
-            temporary.write_bytes(hashlib.sha256(body).digest() + body)
-            temporary.rename(self.cache / name)
-        except OSError:
-            pass  # a cache that cannot be written costs time, nothing else
+        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            write_whole(self.cache / name, [hashlib.sha256(body).digest(), body], 0o644)
 
 
 def _compiled(source: bytes, path: str) -> CodeType:

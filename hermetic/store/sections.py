@@ -9,13 +9,12 @@ half read. Nothing in it is code or becomes an object by itself: sections are te
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from hermetic.files import write_whole
 
 HEADER_LIMIT = 1 << 20
 
@@ -31,17 +30,7 @@ def write_sections(path: Path, magic: str, sections: Mapping[str, bytes]) -> Non
         table[name] = [offset, len(data), zlib.crc32(data)]
         offset += len(data)
     header = json.dumps(table, separators=(",", ":")).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(b"%s\n%d %s\n" % (magic.encode(), zlib.crc32(header), header))
-            stream.writelines(sections.values())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    write_whole(path, [b"%s\n%d %s\n" % (magic.encode(), zlib.crc32(header), header), *sections.values()])
 
 
 class Sections:

@@ -9,11 +9,9 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import CGIHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -230,30 +228,6 @@ def test_git_source_at_a_commit_with_submodules_and_patches(shelf, forge: tuple[
     assert f"{url}/whole/.git" in failed.err
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    """A real registry on this machine."""
-    program = shutil.which("docker-registry")
-    if program is None or shutil.which("skopeo") is None:
-        pytest.skip("docker-registry or skopeo is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
-        f"storage: {{filesystem: {{rootdirectory: '{tmp_path}/registry'}}}}\n"
-    )
-    with subprocess.Popen([program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"127.0.0.1:{port}"
-        run.kill()
-
-
 BASE_IMAGE = """
 layer(name="system", files=[":rootfs"], compression="gzip")
 tree(name="old", files={"/etc/motd": "old\\n", "/etc/gone": "x"}, dirs=["/srv/empty"])
@@ -263,6 +237,7 @@ image(name="below", layers=[":system", ":old_layer"], env={"PATH": "/bin", "FROM
 
 
 @pytest.mark.parametrize("format_", ["v2s2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("oci", "layout"))])
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 def test_an_image_on_a_base_from_a_registry(shelf, registry: str, format_: str, tmp_path: Path) -> None:
     shelf.build_file(HEAD + BASE_IMAGE)
     done = shelf.hb("build", "//:below")

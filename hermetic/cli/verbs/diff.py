@@ -102,12 +102,12 @@ def _built(found: Session, past: Past, head: Head, label: str) -> tuple[Resolved
 def _at(found: Session, revision: str, label: str) -> Resolved:
     """What a revision's files make for a label, if somebody has built that."""
     from hermetic.cli.revision import at_revision
-    from hermetic.execution.outcome import Silent
+    from hermetic.execution.outcome import Silent, made_by
 
     with at_revision(found, revision) as earlier:
         loaded = earlier.load([label])
         result = earlier.execute(loaded.graph, Silent())
-        made = {(one.action.id, name): ref for one in result.finished.values() for name, ref in one.outputs.items()}
+        made = made_by(result.finished.values())
         target = loaded.graph.targets[loaded.graph.requested[0]]
         try:
             return earlier.sources.resolve(target.outputs[0][1], made)

@@ -9,6 +9,7 @@ from hermetic.cli.options import Parser, add_build
 from hermetic.cli.streams import say
 from hermetic.cli.summary import add_summary, summarised
 from hermetic.errors import CommandLineError
+from hermetic.report.summary import tests_line
 
 
 class NoTests(CommandLineError):
@@ -34,5 +35,5 @@ def main(words: Sequence[str]) -> int:
             return loaded
 
         ended = summarised(found, "test", partial(build, found, load, ["test", *words]))
-        say(f"{ended.requested} tests, {'all passed' if ended.exit_code == 0 else 'not all passed'}")
+        say(tests_line(ended.requested, ended.exit_code == 0))
         return ended.exit_code

@@ -18,7 +18,6 @@ from hermetic.digest import Digest
 from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import DiskStore
-from hermetic.store.protocols import MissingBlob
 from hermetic.store.remote import entry
 from hermetic.store.remote.address import Mode
 from hermetic.store.remote.downloads import Downloads
@@ -73,7 +72,7 @@ class RemoteCache:
             self._guard,
             self._disk,
             self._promises,
-            self._read,
+            self.downloads.read,
             self._known,
             self.terms.signer,
             self.terms.policy,
@@ -160,13 +159,6 @@ class RemoteCache:
 
     def want_trees(self, roots: Iterable[Digest]) -> None:
         self.downloads.want_trees(roots)
-
-    def _read(self, digest: Digest) -> bytes:
-        try:
-            return self._disk.read(digest)
-        except MissingBlob:
-            self.fetch(digest)
-            return self._disk.read(digest)
 
     # --- the end ----------------------------------------------------------------------------------
 

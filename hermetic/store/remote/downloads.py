@@ -186,7 +186,7 @@ class Downloads:
         for root in dict.fromkeys(roots):
             try:
                 self._ensure(root)
-                nodes = tree.walk(root, self._read)
+                nodes = tree.walk(root, self.read)
                 files.update((node.digest, None) for _, node in nodes if isinstance(node, tree.File))
             except (MissingBlob, HbError):
                 continue
@@ -197,7 +197,8 @@ class Downloads:
         if promise is not None:
             self._directories(promise)
 
-    def _read(self, digest: Digest) -> bytes:
+    def read(self, digest: Digest) -> bytes:
+        """A blob, fetched when it is not here."""
         try:
             return self._disk.read(digest)
         except MissingBlob:

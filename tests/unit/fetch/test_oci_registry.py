@@ -6,11 +6,6 @@ import base64
 import hashlib
 import http.client
 import json
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -360,30 +355,6 @@ def test_another_image_than_the_pinned_one(tmp_path: Path, image: Image, client:
     pull(client, [str(image.layout(tmp_path / "l"))], {"digest": image.digest}, tmp_path / "out", NOW)
     with pytest.raises(FetchError, match="expected sha256:0000"):
         taken(tmp_path / "out", "sha256:" + "0" * 64, store)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    """A real registry on this machine."""
-    program = shutil.which("docker-registry")
-    if not program:
-        pytest.skip("docker-registry is not installed (Debian package docker-registry)")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
-        f"storage: {{filesystem: {{rootdirectory: '{tmp_path}/registry'}}}}\n"
-    )
-    with subprocess.Popen([program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"127.0.0.1:{port}"
-        run.kill()
 
 
 def push(registry: str, repository: str, image: Image) -> None:
