@@ -1,7 +1,8 @@
 """``glob()``: the one look BUILD code takes at the disk, and it is recorded.
 
 Guarantees: sorted, never into another package (a folder with a BUILD.py), never through a symlinked
-folder, never out of the workspace. Links to files count as files if they stay in the workspace.
+folder, never out of the workspace, never what hb itself makes there. Links to files count as files if they stay
+in the workspace.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from pathlib import Path
 
 from hermetic.errors import BuildFileError
 from hermetic.globs import COVERED, DEAD, Globs, State
-from hermetic.listing import listing_digest
+from hermetic.listing import OWN, listing_digest
 from hermetic.loading.links import stays
 
 BUILD_FILE = "BUILD.py"
-IGNORED = ("hb-out",)
 
 
 def glob_files(
@@ -45,7 +45,7 @@ def _walk(workspace: Path, package: str, wanted: Globs, unwanted: Globs, seen: d
             listed = list(entries)
         for entry in listed:
             taken, dropped = wanted.step(take, entry.name), unwanted.step(drop, entry.name)
-            if taken is DEAD or dropped is COVERED or (not inside and entry.name in IGNORED):
+            if taken is DEAD or dropped is COVERED or entry.name in OWN:
                 continue
             path = f"{inside}{entry.name}"
             if entry.is_dir(follow_symlinks=False):

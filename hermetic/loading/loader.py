@@ -16,9 +16,10 @@ from typing import Any
 
 from hermetic.errors import BuildFileError, CommandLineError, LabelError, Location, SettingError, did_you_mean
 from hermetic.label import Label, check_package
+from hermetic.listing import OWN
 from hermetic.loading.declare import CURRENT, Declaration, PackageDraft, ToolchainDeclaration, call_site, current
 from hermetic.loading.evaluate import Evaluator, fail
-from hermetic.loading.glob import BUILD_FILE, IGNORED, glob_files, note_folder
+from hermetic.loading.glob import BUILD_FILE, glob_files, note_folder
 from hermetic.loading.links import Links
 from hermetic.loading.select import Select, make_select
 from hermetic.pattern import Pattern
@@ -106,7 +107,7 @@ class Loader:
 
     def _enters(self, folder: str, name: str) -> bool:
         path = f"{folder}/{name}" if folder else name
-        return not name.startswith(".") and path not in self._ignore and path not in IGNORED
+        return not name.startswith(".") and path not in self._ignore and name not in OWN
 
     def _is_workspace(self, folder: str, files: list[str]) -> bool:
         """Whether a folder is the root of a workspace of its own, which no pattern of this one means."""

@@ -108,3 +108,13 @@ def test_glob_is_sorted_stays_in_its_package_and_is_recorded(tmp_path: Path) -> 
     )
     package = Loader(tmp_path).package("")
     assert package.globs == ((("**/*.c",), ("skip.c",), ("a.c", "b.c", "sub/c.c")),)
+
+
+def test_glob_does_not_see_what_hb_makes(tmp_path: Path) -> None:
+    for path in (".hb/bytecode/x", "hb-out/y", "inner/.hb/z", "inner/a.txt", ".hidden"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    (tmp_path / "BUILD.py").write_text(
+        "found = glob(['**'])\nassert found == ['.hidden', 'BUILD.py', 'inner/a.txt'], found\n"
+    )
+    assert Loader(tmp_path).package("").globs
