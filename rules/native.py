@@ -138,7 +138,7 @@ class Meson(NativeBuild):
         return [
             f"meson setup /build/b {self.subdir} --prefix={self.prefix} --libdir=lib --buildtype=release "
             f"--wrap-mode=nodownload {cross} {self.all_flags(cc)}",
-            "ninja -C /build/b",
+            "ninja ${NINJAFLAGS:-} -C /build/b",  # set where this ninja has to be told a number
             "meson install -C /build/b --no-rebuild --strip",
         ]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from hermetic.action import Action, Mode
+from hermetic.action import Action, Inline, Mode
 from hermetic.execution.outcome import Finished, Outcome
 from hermetic.execution.schedule import Budget, Claim
 from hermetic.execution.schedule_claims import claim_of, fewer_jobs, per_job
@@ -154,7 +154,7 @@ class Machine:
 
     def _prepare(self, grant: Grant, action: Action, spec: SandboxSpec, most: int) -> SandboxSpec:
         """Tell a command how many jobs it may run, in words its tools understand."""
-        tools = tools_in(spec.roots, dict(spec.env).get("PATH", "")).meant_by(spec.argv)
+        tools = tools_in(spec.roots, dict(spec.env).get("PATH", "")).meant_by(_texts(action, spec))
         learnt = self._learnt(action)
         each = per_job(action, learnt, tools.languages)
         limit = self.budget.memory if self.budget.memory < UNLIMITED else 0
@@ -253,6 +253,12 @@ def capacity(enclosing: Collection[Path], cap: int) -> int:
 
 def reserve(memory: int) -> int:
     return max(min(memory // 16, RESERVE[1]), RESERVE[0])
+
+
+def _texts(action: Action, spec: SandboxSpec) -> list[str]:
+    """What a command says: its words, its environment, and the scripts that its rule wrote."""
+    scripts = [one.ref.text for one in action.inputs if isinstance(one.ref, Inline)]
+    return [*spec.argv, *scripts, *(value for _, value in spec.env)]
 
 
 def _kept_busy(tools: Tools, learnt: Learnt | None) -> int:

@@ -1,12 +1,15 @@
 """Which build tools a root filesystem has, and how each is told how many jobs it may run.
 
 Nothing is run to find out: what a program supports shows in its bytes. make before 4.4 ends with an error
-when it is given a FIFO, ninja before 1.13 knows no jobserver at all (both measured).
+when it is given a FIFO, ninja before 1.13 knows no jobserver at all, nvcc 13 ends with an error when it is
+told of a jobserver that it cannot open (all measured). One environment variable has to do for all of them,
+so what a command's text speaks of decides whose words are used.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,16 +23,21 @@ LANGUAGES = {
     "nvcc": "cuda", "rustc": "rust", "cargo": "rust", "g++": "c++", "c++": "c++", "clang++": "c++", "gcc": "c",
     "cc": "c", "clang": "c",
 }  # fmt: skip
+CALLERS = frozenset({"ninja", "cmake", "meson"})  # what ends in a ninja
+LISTENERS = ("fifo", "both")
+WORD = re.compile(r"[\w+-]+")
 LARGEST = 64 << 20  # bytes of a program that are looked at
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """``make``: "fds" or "fifo", what it understands; ``ninja``: "old" or "fifo"; "" for none."""
+    """``make``: "fds" or "fifo", what it understands; ``ninja``: "old", "fifo", or "both" of them; "" for none.
+    ``nvcc``: it takes threads of its own from a jobserver."""
 
     make: str = ""
     ninja: str = ""
     cargo: bool = False
+    nvcc: bool = False
     languages: frozenset[str] = frozenset()
 
     @property
@@ -37,24 +45,38 @@ class Tools:
         """How a jobserver is handed over: "fds", "fifo", or "" when nobody would listen."""
         if self.make == "fds":
             return "fds"
-        return "fifo" if self.make or self.ninja == "fifo" or self.cargo else ""
+        return "fifo" if self.make or self.ninja in LISTENERS or self.cargo or self.nvcc else ""
 
-    def meant_by(self, argv: Sequence[str]) -> Tools:
-        """The tools for a command: when it speaks of an old ninja, or of what calls one, no other is meant."""
-        if self.ninja == "old" and any(word in one for one in argv for word in ("ninja", "cmake", "meson")):
-            return replace(self, make="", cargo=False)
-        return self
+    @property
+    def ninja_listens(self) -> bool:
+        return self.ninja == "both" or (self.ninja == "fifo" and self.style == "fifo")
+
+    def meant_by(self, texts: Iterable[str]) -> Tools:
+        """The tools for a command of these words and scripts. A ninja that would not listen is told a number,
+        so where it is called nobody gets a jobserver; for nvcc alone a make needs no descriptors."""
+        words = {word for text in texts for word in WORD.findall(text)}
+        nvcc = self.nvcc and "sccache" not in words  # which takes nvcc apart and runs the pieces itself
+        if words & CALLERS and self.ninja and not self.ninja_listens:
+            return replace(self, make="", ninja="old", cargo=False, nvcc=False)
+        if nvcc and "nvcc" in words and not words & (CALLERS | {"make"}):
+            return replace(self, make="")
+        return replace(self, nvcc=nvcc and self.make != "fds")
 
 
 def tools_in(roots: Iterable[Path], path: str = "") -> Tools:
     """The tools of a root made of these trees, lowest first. ``path``: the command's PATH."""
     folders = tuple(dict.fromkeys((*(one.strip("/") for one in path.split(":") if one), *FOLDERS)))
-    make, ninja, cargo, languages = "", "", False, frozenset[str]()
+    tools = Tools()
     for root in roots:
         found = _tools(root, folders)
-        make, ninja = found.make or make, found.ninja or ninja
-        cargo, languages = cargo or found.cargo, languages | found.languages
-    return Tools(make, ninja, cargo, languages)
+        tools = Tools(
+            found.make or tools.make,
+            found.ninja or tools.ninja,
+            found.cargo or tools.cargo,
+            found.nvcc or tools.nvcc,
+            found.languages | tools.languages,
+        )
+    return tools
 
 
 def settings(tools: Tools, jobs: int, descriptors: tuple[int, int] | None) -> tuple[tuple[str, str], ...]:
@@ -67,11 +89,13 @@ def settings(tools: Tools, jobs: int, descriptors: tuple[int, int] | None) -> tu
         found["MAKEFLAGS"] = f"-j{jobs}"
     if not tools.style or not tools.cargo:
         found["CARGO_BUILD_JOBS"] = str(jobs)
-    if tools.style != "fifo" or tools.ninja != "fifo":  # a number on its command line ends ninja's listening
+    if not (tools.style and tools.ninja_listens):  # a number on its command line ends ninja's listening
         found["MAX_JOBS"] = str(jobs)
-    if not tools.style or tools.ninja == "old" or (tools.ninja and tools.style == "fds"):
+    if not tools.style or (tools.ninja and not tools.ninja_listens):
         found["CMAKE_BUILD_PARALLEL_LEVEL"] = str(jobs)
-        found["NINJAFLAGS"] = f"-j{jobs}"
+        found["NINJAFLAGS"] = f"-j{jobs}"  # which ninja itself does not read: scripts hand it on
+    if tools.nvcc and tools.style == "fifo":  # first, so that a number of the command's own is the last
+        found["NVCC_PREPEND_FLAGS"] = f"--jobserver --threads={jobs}"
     return tuple(sorted(found.items()))
 
 
@@ -91,8 +115,15 @@ def _tools(root: Path, folders: Sequence[str]) -> Tools:
         for name in names:
             seen.setdefault(name, Path(place) / name)
     make = ("fifo" if _says(root, seen["make"], b"fifo:") else "fds") if "make" in seen else ""
-    ninja = ("fifo" if _says(root, seen["ninja"], b"jobserver") else "old") if "ninja" in seen else ""
-    return Tools(make, ninja, "cargo" in seen, frozenset(LANGUAGES[name] for name in seen if name in LANGUAGES))
+    ninja = _ninja(root, seen["ninja"]) if "ninja" in seen else ""
+    nvcc = "nvcc" in seen and _says(root, seen["nvcc"], b"--jobserver")
+    return Tools(make, ninja, "cargo" in seen, nvcc, frozenset(LANGUAGES[name] for name in seen if name in LANGUAGES))
+
+
+def _ninja(root: Path, program: Path) -> str:
+    if not _says(root, program, b"jobserver-auth"):
+        return "old"
+    return "both" if _says(root, program, b"jobserver-pipe") else "fifo"
 
 
 def _says(root: Path, program: Path, word: bytes) -> bool:

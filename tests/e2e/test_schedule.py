@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hermetic.sandbox.cgroup import Groups
+from hermetic.sandbox.jobserver_tools import tools_in
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.sandbox
@@ -21,16 +22,20 @@ pytestmark = pytest.mark.sandbox
 @pytest.fixture
 def tooled(workspace):
     """The root filesystem with a make, so that a jobserver is offered."""
-    make = shutil.which("make", path="/usr/bin")
-    if make is None:
-        pytest.skip("no make")
-    shutil.copy2(Path(make).resolve(), workspace.root / "rootfs/bin/make")
-    for word in subprocess.run(["ldd", make], capture_output=True, text=True, check=True).stdout.split():
+    add_program(workspace, "make")
+    return workspace
+
+
+def add_program(workspace, name: str) -> None:
+    found = shutil.which(name, path="/usr/bin")
+    if found is None:
+        pytest.skip(f"no {name}")
+    shutil.copy2(Path(found).resolve(), workspace.root / "rootfs/bin" / name)
+    for word in subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout.split():
         place = workspace.root / "rootfs" / word.lstrip("/").removeprefix("usr/")
         if word.startswith("/lib") and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(Path(word).resolve(), place)
-    return workspace
 
 
 def results(workspace) -> dict[str, str]:
@@ -59,6 +64,37 @@ def test_keys_and_outputs_are_the_same_with_1_and_16_jobs_and_whatever_is_claime
         subprocess.run(["rm", "-rf", str(tooled.store)], check=True)
         extra = ', cpu=2, memory="300M", jobs_memory="10M", exclusive=True'
     assert seen[0] == seen[1] != {}
+
+
+def test_an_old_ninja_runs_as_many_jobs_as_it_is_told_and_its_key_knows_nothing_of_it(tooled) -> None:
+    """What the meson rule does: a number from the environment, and only where ninja needs one."""
+    add_program(tooled, "ninja")
+    if tools_in([tooled.root / "rootfs"]).ninja != "old":
+        pytest.skip("this ninja listens to a jobserver")
+    edges = "".join(f"build o{n}: r\n" for n in range(6))
+    # O_APPEND writes of a few bytes are whole, and in order
+    tooled.write(
+        "build.ninja", "rule r\n  command = echo start >> log; sleep 0.1; echo end >> log; touch $out\n" + edges
+    )
+    script = "ninja ${NINJAFLAGS:-} && mkdir -p out && ls o? > out/all && cat log >&2"
+    tooled.build_file(f'command(name="n", rootfs=":rootfs", srcs=["build.ninja"], cmd={script!r})\n')
+    seen = []
+    for jobs in (1, 3):
+        done = tooled.hb("build", "//:n", "--jobs", str(jobs), "--json")
+        assert done.code == 0, done.err
+        words = tooled.hb("log", "last", "--action", "//:n").out.split()
+        assert most_running(words) == jobs
+        seen.append(results(tooled))
+        subprocess.run(["rm", "-rf", str(tooled.store)], check=True)
+    assert seen[0] == seen[1] != {}
+
+
+def most_running(words: list[str]) -> int:
+    now = most = 0
+    for word in words:
+        now += (word == "start") - (word == "end")
+        most = max(most, now)
+    return most
 
 
 def test_two_makes_share_the_machine_s_jobs(tooled) -> None:
@@ -147,7 +183,7 @@ def test_ctrl_c_leaves_nothing(workspace) -> None:
     workspace.build_file(
         "".join(f'command(name="s{n}", rootfs=":rootfs", cmd={script + f" # {n}"!r})\n' for n in range(2))
     )
-    before = left_over(workspace)
+    before = left_over(workspace, 0)
     env = {**os.environ, "HB_STORE": str(workspace.store)}
     process = subprocess.Popen(
         [str(ROOT / "hb"), "build", "//:s0", "//:s1", "--jobs", "2"], cwd=workspace.root, env=env,
@@ -157,11 +193,12 @@ def test_ctrl_c_leaves_nothing(workspace) -> None:
     while sleepers() < 8:
         assert time.monotonic() < end, "it never started"
         time.sleep(0.05)
-    os.kill(hb_process(process.pid), signal.SIGINT)
+    pid = hb_process(process.pid)
+    os.kill(pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 8, err
     assert sleepers() == 0
-    assert left_over(workspace) == before
+    assert left_over(workspace, pid) == before
 
 
 def sleepers() -> int:
@@ -181,13 +218,14 @@ def hb_process(pid: int) -> int:
     return pid if "python" in name or "hb" in name or not children else int(children[0])
 
 
-def left_over(workspace) -> dict[str, int]:
+def left_over(workspace, pid: int) -> dict[str, int]:
+    """Of this workspace and of the hb with this process id: others may build on the machine."""
     groups = Groups.find()
     work = workspace.store / "work"
     return {
         "mounts": sum(str(workspace.store) in line for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         "folders": len(list(work.iterdir())) if work.exists() else 0,
-        "groups": sum(len(list(one.glob("hb-*"))) for one in (groups.memory, groups.freezer) if one is not None),
+        "groups": sum(len(list(one.glob(f"hb-{pid}-*"))) for one in (groups.memory, groups.freezer) if one is not None),
     }
 
 

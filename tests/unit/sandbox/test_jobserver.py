@@ -200,7 +200,7 @@ def test_tools_are_told_apart_by_their_bytes(tmp_path: Path) -> None:
     (root / "usr/bin/make").symlink_to("/usr/bin/gmake")
     (root / "usr/bin/ninja").write_bytes(b"\x7fELF old")
     (root / "usr/bin/g++").touch()
-    assert tools_in([root]) == Tools("fifo", "old", False, frozenset({"c++"}))
+    assert tools_in([root]) == Tools("fifo", "old", languages=frozenset({"c++"}))
     other = tmp_path / "other"
     (other / "opt/bin").mkdir(parents=True)
     (other / "opt/bin/make").write_bytes(b"\x7fELF 4.3")
@@ -208,11 +208,39 @@ def test_tools_are_told_apart_by_their_bytes(tmp_path: Path) -> None:
     assert tools_in([tmp_path / "nothing"], "/../../../../usr/bin") == Tools()
 
 
-def test_an_old_ninja_is_told_a_number() -> None:
-    tools = Tools("fds", "old", True)
-    assert tools.meant_by(["sh", "-c", "make all"]).style == "fds"
-    assert tools.meant_by(["sh", "-c", "cmake --build ."]).style == ""
-    assert Tools("fifo", "fifo").meant_by(["ninja"]).style == "fifo"
+@pytest.mark.parametrize(
+    ("content", "means"),
+    [(b"ninja 1.11", "old"), (b"--jobserver-auth=", "fifo"), (b"--jobserver-auth= 1.13.2.jobserver-pipe-1", "both")],
+)
+def test_ninjas_are_told_apart(tmp_path: Path, content: bytes, means: str) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ninja").write_bytes(content)
+    (tmp_path / "bin/nvcc").write_bytes(b"-threads")
+    assert tools_in([tmp_path]) == Tools(ninja=means, languages=frozenset({"cuda"}))
+
+
+@pytest.mark.parametrize(
+    ("tools", "texts", "style", "nvcc"),
+    [
+        (Tools("fds", "old", True), ["make all"], "fds", False),
+        (Tools("fds", "old", True), ["cmake --build ."], "", False),
+        (Tools("fds", "old"), ["/bin/bash", "/hb/build.sh", "set -e\n/usr/bin/ninja -C b"], "", False),
+        (Tools("fds", "old"), ["sh", "cat ninja-notes.txt"], "fds", False),
+        (Tools("fifo", "fifo"), ["ninja"], "fifo", False),
+        (Tools("fds", "fifo"), ["ninja"], "", False),  # it would ignore descriptors, and make dies of a FIFO
+        (Tools("fds", "both"), ["ninja"], "fds", False),
+        (Tools("fds", "old", nvcc=True), ["nvcc -c x.cu"], "fifo", True),
+        (Tools("fds", "old", nvcc=True), ["make; nvcc -c x.cu"], "fds", False),  # a FIFO ends make, descriptors nvcc
+        (Tools("fds", "old", nvcc=True), ["nvcc -c x.cu && ninja"], "", False),
+        (Tools("fifo", "fifo", nvcc=True), ["ninja"], "fifo", True),
+        (Tools("fifo", "fifo", nvcc=True), ["ninja", "/usr/bin/sccache"], "fifo", False),
+    ],
+)
+def test_whose_words_are_used_shows_in_what_the_command_says(
+    tools: Tools, texts: list[str], style: str, nvcc: bool
+) -> None:
+    meant = tools.meant_by(texts)
+    assert (meant.style, meant.nvcc) == (style, nvcc)
 
 
 @pytest.mark.parametrize(
@@ -221,8 +249,11 @@ def test_an_old_ninja_is_told_a_number() -> None:
         (Tools("fds"), {"MAKEFLAGS": "-j8 --jobserver-auth=5,6"}, ["CMAKE_BUILD_PARALLEL_LEVEL"]),
         (Tools("fifo"), {"MAKEFLAGS": "-j8 --jobserver-auth=fifo:/dev/hb-jobserver", "MAX_JOBS": "8"}, []),
         (Tools("fifo", "fifo"), {"NVCC_THREADS": "1"}, ["MAX_JOBS", "NINJAFLAGS", "CMAKE_BUILD_PARALLEL_LEVEL"]),
+        (Tools("fds", "both"), {"MAKEFLAGS": "-j8 --jobserver-auth=5,6"}, ["MAX_JOBS", "NINJAFLAGS"]),
         (Tools("fds", "old"), {"CMAKE_BUILD_PARALLEL_LEVEL": "8", "NINJAFLAGS": "-j8"}, []),
         (Tools("", "", True), {"CARGO_MAKEFLAGS": "-j8 --jobserver-auth=fifo:/dev/hb-jobserver"}, ["CARGO_BUILD_JOBS"]),
+        (Tools(nvcc=True), {"NVCC_PREPEND_FLAGS": "--jobserver --threads=8"}, []),
+        (Tools("fds", nvcc=True), {"NVCC_THREADS": "1"}, ["NVCC_PREPEND_FLAGS"]),
         (Tools(), {"MAKEFLAGS": "-j8", "CARGO_BUILD_JOBS": "8", "MAX_JOBS": "8"}, ["CARGO_MAKEFLAGS"]),
     ],
 )
