@@ -19,7 +19,9 @@ from hermetic.sandbox.spec import JOBSERVER
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.network, pytest.mark.slow]
-KERNEL = "__global__ void add(float *a, const float *b, int n) { if (threadIdx.x < n) a[threadIdx.x] += b[threadIdx.x]; }"
+KERNEL = (
+    "__global__ void add(float *a, const float *b, int n) { if (threadIdx.x < n) a[threadIdx.x] += b[threadIdx.x]; }"
+)
 ARCHES = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in (75, 80, 89, 90)]
 
 
@@ -95,7 +97,13 @@ def test_ninja_1_13_listens_to_a_fifo_and_beside_an_old_make_to_descriptors(
     with Listener(tmp_path / "fifo", 4) as listener:
         env, fds = told(tools, listener, 16)
         done = subprocess.run(
-            [str(wheels / "bin/ninja")], cwd=tmp_path, env=env, pass_fds=fds, capture_output=True, text=True, check=False
+            [str(wheels / "bin/ninja")],
+            cwd=tmp_path,
+            env=env,
+            pass_fds=fds,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     now = most = 0
