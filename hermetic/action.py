@@ -8,6 +8,7 @@ in a child process that runs BUILD.py code and is read by a parent that never do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -171,6 +172,6 @@ class TargetNode:
 class ActionGraph:
     """Everything a build needs. ``requested``: ids of the targets that were asked for, in order."""
 
-    actions: dict[str, Action] = field(default_factory=dict)
-    targets: dict[str, TargetNode] = field(default_factory=dict)
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    targets: Mapping[str, TargetNode] = field(default_factory=dict)
     requested: tuple[str, ...] = ()

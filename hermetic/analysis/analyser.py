@@ -20,6 +20,7 @@ from hermetic.analysis import visibility
 from hermetic.analysis.attributes import edges, instantiate, map_labels
 from hermetic.analysis.configured import Configured
 from hermetic.analysis.context import RuleContext
+from hermetic.analysis.lines import action_line, target_line
 from hermetic.analysis.resources import resources_of
 from hermetic.analysis.rule import Default, Edge, Provider, Rule
 from hermetic.analysis.selects import resolve
@@ -149,7 +150,7 @@ class Analyser:
             rule=rule_name(declaration.rule),
             location=declaration.location,
             settings=texts,
-            deps=tuple(dict.fromkeys(dep.node.id for dep in visit.deps)),
+            deps=tuple(dict.fromkeys(dep.id for dep in visit.deps)),
             actions=tuple(context.made),
             outputs=tuple(default.outputs.items()),
             layout=default.layout,
@@ -159,10 +160,19 @@ class Analyser:
         )
         claims = resources_of(rule, declaration)
         actions = {
-            key: replace(action, settings=texts, resources=claims if action.mode is Mode.COMMAND else ())
+            key: action_line(replace(action, settings=texts, resources=claims if action.mode is Mode.COMMAND else ()))
             for key, action in context.made.items()
         }
-        return Configured(declaration.label, providers, node, actions, tuple(visit.deps), frozenset(visit.reads))
+        return Configured(
+            declaration.label,
+            node.id,
+            node.rule,
+            providers,
+            target_line(node),
+            actions,
+            tuple(visit.deps),
+            frozenset(visit.reads),
+        )
 
     # --- attributes ------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The loader child: reads one JSON request, evaluates BUILD code, writes one JSON answer.
+"""The loader child: reads one JSON request, evaluates BUILD code, writes one answer: JSON, and lines of a graph.
 
 It is started in a box without network, environment or write access (hermetic.sandbox.loaderbox), and
 what it writes is plain data. Whatever BUILD code prints goes to stderr.
@@ -42,8 +42,14 @@ def main() -> int:
 
 
 def _write(descriptor: int, answer: dict[str, Any]) -> None:
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        json.dump(answer, out, separators=(",", ":"))
+    """One line of JSON; a graph follows as lines, those of its actions first."""
+    lines = answer.pop("lines", None)
+    if lines is not None:
+        answer["graph"] = {"actions": len(lines.actions), "targets": len(lines.targets), "requested": lines.requested}
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(json.dumps(answer, separators=(",", ":")).encode())
+        for line in (*lines.actions, *lines.targets) if lines is not None else ():
+            out.write(b"\n" + line)
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +67,6 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
 
 def _graph(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str, Any]:
     from hermetic.analysis import recollection
-    from hermetic.analysis.codec import graph_object
     from hermetic.analysis.front import analyse
 
     past = request.get("since")
@@ -85,7 +90,7 @@ def _graph(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str
     if cache is not None and not answer.errors:
         name = recollection.keep(cache, loader, answer.analyser, modules, answer.found)
     return {
-        "graph": graph_object(answer.graph),
+        "lines": answer.lines,
         "errors": [error.to_dict() for error in answer.errors],
         "locks": dict(answer.locks),
         "read_files": {**loader.read_files, **modules},

@@ -1,4 +1,4 @@
-"""The JSON form of an action graph: written by the loader child, read by a parent that trusts nothing.
+"""The JSON form of actions and targets: written by the loader child, read by a parent that trusts nothing.
 
 Reading is strict: unknown fields, wrong types, dangling references, circles, and paths that lead out
 of the workspace or of an action's root are an InternalError. Plain lists and dicts, no pydantic: a
@@ -8,8 +8,7 @@ graph may have ten thousand actions.
 from __future__ import annotations
 
 import gc
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
@@ -32,7 +31,7 @@ from hermetic.action import (
     SourceTree,
     TargetNode,
 )
-from hermetic.errors import InternalError, LabelError, Location
+from hermetic.errors import InternalError, Location
 from hermetic.label import Label
 
 
@@ -149,22 +148,8 @@ def target_from(data: dict[str, Any]) -> TargetNode:
     )
 
 
-def graph_object(graph: ActionGraph) -> dict[str, Any]:
-    return {
-        "actions": [action_object(action) for action in graph.actions.values()],
-        "targets": [target_object(target) for target in graph.targets.values()],
-        "requested": list(graph.requested),
-    }
-
-
-def graph_from(data: Any) -> ActionGraph:
-    """Read what ``graph_object`` made. Raises InternalError for anything else."""
-    with _no_collection():
-        return _graph_from(data)
-
-
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Half the time of reading a large graph would be the garbage collector finding no garbage."""
     collects = gc.isenabled()
     gc.disable()
@@ -175,32 +160,6 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _graph_from(data: Any) -> ActionGraph:
-    try:
-        _exact(data, ActionGraph)
-        actions = {action.id: action for action in map(action_from, _list(data["actions"]))}
-        targets = {target.id: target for target in map(target_from, _list(data["targets"]))}
-        if len(actions) != len(data["actions"]) or len(targets) != len(data["targets"]):
-            raise InternalError("the loader's answer names something twice")
-        graph = ActionGraph(actions, targets, _texts(data["requested"]))
-    except (KeyError, TypeError, ValueError, LabelError) as error:
-        raise InternalError(f"the loader's answer is not an action graph: {error!r}"[:500]) from None
-    _check_references(graph)
-    return graph
-
-
-def graph_to_json(graph: ActionGraph) -> str:
-    return json.dumps(graph_object(graph), ensure_ascii=False, separators=(",", ":"))
-
-
-def graph_from_json(text: str | bytes) -> ActionGraph:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InternalError(f"the loader's answer is not JSON: {error}") from None
-    return graph_from(data)
-
-
 def made_in(ref: Ref) -> Made | None:
     """The action output a reference depends on, if it does."""
     if isinstance(ref, Inside):
@@ -208,30 +167,41 @@ def made_in(ref: Ref) -> Made | None:
     return ref if isinstance(ref, Made) else None
 
 
-def _check_references(graph: ActionGraph) -> None:
-    declared = {(action.id, one.name): one.kind for action in graph.actions.values() for one in action.outputs}
-    refs = [one.ref for action in graph.actions.values() for one in action.inputs]
-    refs += [ref for target in graph.targets.values() for _, ref in target.outputs]
-    for ref in refs:
-        made = made_in(ref)
-        if made is not None and declared.get((made.action, made.output)) is not made.kind:
+def check_references(graph: ActionGraph) -> None:
+    """Raises InternalError for whatever refers to nothing, and for circles."""
+    check_made(graph, (one.ref for action in graph.actions.values() for one in action.inputs))
+    check_targets(graph, graph.targets)
+    check_circles({key: needs_of(action) for key, action in graph.actions.items()})
+    check_circles({target.id: target.deps for target in graph.targets.values()})
+
+
+def check_made(graph: ActionGraph, refs: Iterable[Ref]) -> None:
+    for made in filter(None, map(made_in, refs)):
+        maker = graph.actions.get(made.action)
+        if maker is None or not any((one.name, one.kind) == (made.output, made.kind) for one in maker.outputs):
             raise InternalError(f"the graph has no output {made.output!r} of {made.action} that is a {made.kind}")
-    nodes = graph.targets.values()
-    for wanted in (*graph.requested, *(dep for target in nodes for dep in target.deps)):
-        if wanted not in graph.targets:
-            raise InternalError(f"the graph has no target {wanted}")
-    for key in (key for target in nodes for key in target.actions):
-        if key not in graph.actions:
-            raise InternalError(f"the graph has no action {key}")
-    _check_circles({key: _needs(action) for key, action in graph.actions.items()})
-    _check_circles({target.id: target.deps for target in nodes})
 
 
-def _needs(action: Action) -> list[str]:
+def check_targets(graph: ActionGraph, names: Iterable[str]) -> None:
+    """What these targets refer to, and what was requested."""
+    wanted = list(graph.requested)
+    for name in names:
+        target = graph.targets[name]
+        check_made(graph, (ref for _, ref in target.outputs))
+        wanted += target.deps
+        for key in target.actions:
+            if key not in graph.actions:
+                raise InternalError(f"the graph has no action {key}")
+    for name in wanted:
+        if name not in graph.targets:
+            raise InternalError(f"the graph has no target {name}")
+
+
+def needs_of(action: Action) -> list[str]:
     return [made.action for one in action.inputs if (made := made_in(one.ref)) is not None]
 
 
-def _check_circles(needs: Mapping[str, Sequence[str]]) -> None:
+def check_circles(needs: Mapping[str, Sequence[str]]) -> None:
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as error:

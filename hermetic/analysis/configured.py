@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hermetic.action import Action, TargetNode
 from hermetic.analysis.rule import P, Provider
 from hermetic.errors import BuildFileError
 from hermetic.label import Label
@@ -13,12 +12,15 @@ from hermetic.label import Label
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Configured:
-    """``reads``: the settings its closure read. ``actions``: its own, not those of ``deps``."""
+    """``id``: as in ``TargetNode``. ``node`` and ``actions``: the target and its own actions, not those of
+    ``deps``, as lines: nothing here reads them again. ``reads``: the settings its closure read."""
 
     label: Label
+    id: str
+    rule: str
     providers: Sequence[Provider]
-    node: TargetNode
-    actions: Mapping[str, Action]
+    node: bytes
+    actions: Mapping[str, bytes]
     deps: tuple[Configured, ...]
     reads: frozenset[str]
 
@@ -35,7 +37,5 @@ class Configured:
         found = self.get(provider)
         if found is None:
             has = ", ".join(type(one).__name__ for one in self.providers) or "nothing"
-            raise BuildFileError(
-                f"{self.label} ({self.node.rule}) does not provide {provider.__name__}; it provides {has}"
-            )
+            raise BuildFileError(f"{self.label} ({self.rule}) does not provide {provider.__name__}; it provides {has}")
         return found

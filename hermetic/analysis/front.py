@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hermetic.action import Action, ActionGraph, TargetNode
+from hermetic.action import ActionGraph
 from hermetic.analysis.analyser import Analyser
 from hermetic.analysis.configured import Configured
 from hermetic.analysis.deep import with_deep_stack
+from hermetic.analysis.lines import GraphLines, graph_in
 from hermetic.errors import BuildFileError, CommandLineError, HbError, SettingError, did_you_mean
 from hermetic.label import Label
 from hermetic.loading.loader import Loader
@@ -23,11 +24,15 @@ class Answer:
     """``errors``: of targets that could not be analysed (with keep_going). ``locks``: label → what
     ``hb lock`` resolves there. ``found``: the targets that were asked for."""
 
-    graph: ActionGraph
+    lines: GraphLines
     errors: tuple[HbError, ...]
     locks: Mapping[str, str]
     analyser: Analyser
     found: Sequence[Configured]
+
+    @property
+    def graph(self) -> ActionGraph:
+        return graph_in(self.lines)
 
 
 def analyse(
@@ -70,7 +75,7 @@ def _analyse(
                 raise
             if not any(error is other for other in errors):  # one fault, however many targets need it
                 errors.append(error)
-    return Answer(graph_of(found), tuple(errors), analyser.locks, analyser, found)
+    return Answer(lines_of(found), tuple(errors), analyser.locks, analyser, found)
 
 
 def configuration(settings: Mapping[str, Setting], overrides: Mapping[str, str]) -> Configuration:
@@ -112,20 +117,20 @@ def _named(loader: Loader, pattern: Pattern) -> list[Label]:
     ]
 
 
-def graph_of(found: Sequence[Configured]) -> ActionGraph:
+def lines_of(found: Sequence[Configured]) -> GraphLines:
     """Actions and targets of everything found and all it depends on."""
-    actions: dict[str, Action] = {}
-    targets: dict[str, TargetNode] = {}
+    actions: dict[str, bytes] = {}
+    targets: dict[str, bytes] = {}
     waiting = list(reversed(found))
     while waiting:
         one = waiting.pop()
-        if one.node.id in targets:
+        if one.id in targets:
             continue
-        targets[one.node.id] = one.node
+        targets[one.id] = one.node
         for key, action in one.actions.items():
             actions.setdefault(key, action)
         waiting.extend(reversed(one.deps))
-    return ActionGraph(actions, targets, tuple(dict.fromkeys(one.node.id for one in found)))
+    return GraphLines([*actions.values()], [*targets.values()], tuple(dict.fromkeys(one.id for one in found)))
 
 
 def check_names(settings: Mapping[str, Setting], names: Mapping[str, str], where: str) -> None:

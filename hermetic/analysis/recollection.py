@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hermetic.action import Action, TargetNode
 from hermetic.analysis.analyser import Analyser
 from hermetic.analysis.configured import Configured
 from hermetic.analysis.rule import Provider
 from hermetic.analysis.visibility import allowed
-from hermetic.errors import HbError
+from hermetic.errors import HbError, Location
 from hermetic.files import keep_newest, write_whole
 from hermetic.label import Label
 from hermetic.loading.declare import ToolchainDeclaration
@@ -33,7 +32,7 @@ from hermetic.settings import Configuration
 
 KEPT = 8  # memories of one workspace
 NAME, PACKAGES = "memory-", "packages-"  # what memories of builds and of queries are called
-VERSION = f"2 {sys.implementation.cache_tag}"
+VERSION = f"3 {sys.implementation.cache_tag}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +49,20 @@ class Memory:
 
 
 class Remembered(NamedTuple):
-    """An analysed target. ``deps``: places in ``Memory.targets``; ``visible``: to whom it was."""
+    """An analysed target, see ``Configured``. ``deps``: places in ``Memory.targets``; ``visible``: to whom it
+    was; ``lock``: what ``hb lock`` resolves there and where it is declared."""
 
     label: Label
     config: Configuration
+    id: str
+    rule: str
     providers: tuple[Provider, ...]
-    node: TargetNode
-    actions: Mapping[str, Action]
+    node: bytes
+    actions: Mapping[str, bytes]
     deps: tuple[int, ...]
     reads: frozenset[str]
     visible: tuple[str, ...]
+    lock: tuple[str, Location] | None
 
 
 def keep(
@@ -73,9 +76,21 @@ def keep(
         places[id(one)] = len(places)
         deps = tuple(places[id(dep)] for dep in one.deps)
         label, config = keys[id(one)]
-        visible = allowed(loader, label)
+        lock = analyser.locks.get(str(label))
         targets.append(
-            Remembered(label, config, tuple(one.providers), one.node, dict(one.actions), deps, one.reads, visible)
+            Remembered(
+                label,
+                config,
+                one.id,
+                one.rule,
+                tuple(one.providers),
+                one.node,
+                one.actions,
+                deps,
+                one.reads,
+                allowed(loader, label),
+                (lock, analyser.locations[str(label)]) if lock else None,
+            )
         )
     toolchains = analyser.toolchains.registered
     return _keep(folder, _memory(loader, modules, analyser.exec_platform.name, toolchains, targets), NAME)
@@ -147,11 +162,10 @@ def restore(memory: Memory, analyser: Analyser) -> None:
 
 
 def _recalled(old: Remembered, deps: tuple[Configured, ...], analyser: Analyser) -> Configured:
-    one = Configured(old.label, old.providers, old.node, old.actions, deps, old.reads)
+    one = Configured(old.label, old.id, old.rule, old.providers, old.node, old.actions, deps, old.reads)
     analyser.done[old.label, old.config] = one
-    if old.node.lock:
-        analyser.locks[old.node.label] = old.node.lock
-        analyser.locations[old.node.label] = old.node.location
+    if old.lock is not None:
+        analyser.locks[str(old.label)], analyser.locations[str(old.label)] = old.lock
     return one
 
 
@@ -162,12 +176,7 @@ def _anew(old: Remembered, analyser: Analyser) -> Configured | None:
         visible = allowed(analyser.loader, old.label)
     except (HbError, KeyError):
         return None  # gone, or wrong: whoever asks for it is told
-    same = (tuple(new.providers), new.node.id, new.reads, visible) == (
-        old.providers,
-        old.node.id,
-        old.reads,
-        old.visible,
-    )
+    same = (tuple(new.providers), new.id, new.reads, visible) == (old.providers, old.id, old.reads, old.visible)
     return new if same else None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import hermetic
 from hermetic.action import ActionGraph
-from hermetic.analysis.codec import graph_from
+from hermetic.analysis.lines import GraphLines, Known, graph_in
 from hermetic.analysis.targetfile import Block, check, decode
 from hermetic.errors import BuildFileError, HbError, InternalError, from_dict
 from hermetic.sandbox.loaderbox import run_boxed_python
@@ -56,7 +56,7 @@ class Frontend:
         if "graph" not in answer:
             raise errors[0]
         return Loaded(
-            graph_from(answer["graph"]),
+            graph_in(lines_in(answer), since.known if since else None),
             tuple(errors),
             dict(answer["locks"]),
             _texts_by_path(answer.get("read_files")),
@@ -115,13 +115,7 @@ class Frontend:
         )
         if answer.returncode != 0 or not answer.stdout:
             raise _explained(answer.returncode, answer.stderr.decode("utf-8", "replace"))
-        try:
-            found = json.loads(answer.stdout)
-        except (ValueError, RecursionError):
-            raise InternalError("the loader's answer is not JSON") from None
-        if not isinstance(found, dict) or "errors" not in found:
-            raise InternalError("the loader's answer has no list of errors")
-        return found
+        return answer_in(answer.stdout)
 
 
 @dataclass(frozen=True)
@@ -140,10 +134,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Since:
-    """An earlier load, by what the loader remembers of it, and the files and folders changed since."""
+    """An earlier load, by what the loader remembers of it, the files and folders changed since, and the
+    lines it gave."""
 
     memory: str
     changed: Collection[str]
+    known: Known | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +154,30 @@ class LoadedTargets:
 
 def _since(since: Since | None) -> dict[str, Any] | None:
     return {"name": since.memory, "changed": sorted(since.changed)} if since else None
+
+
+def answer_in(data: bytes) -> dict[str, Any]:
+    """What the child wrote: JSON, with the lines that follow it as ``lines``. Raises InternalError."""
+    head, *lines = data.split(b"\n")
+    try:
+        found = json.loads(head)
+    except (ValueError, RecursionError):
+        raise InternalError("the loader's answer is not JSON") from None
+    if not isinstance(found, dict) or "errors" not in found:
+        raise InternalError("the loader's answer has no list of errors")
+    return {**found, "lines": lines}
+
+
+def lines_in(answer: Mapping[str, Any]) -> GraphLines:
+    """The graph of an answer. Raises InternalError."""
+    try:
+        graph, lines = answer["graph"], answer["lines"]
+        actions, targets, requested = graph["actions"], graph["targets"], graph["requested"]
+        if actions + targets == len(lines) and all(isinstance(one, str) for one in requested):
+            return GraphLines(lines[:actions], lines[actions:], tuple(requested))
+    except (KeyError, TypeError):
+        pass
+    raise InternalError("the loader's answer is not an action graph")
 
 
 def _texts_by_path(data: Any) -> dict[str, str]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hermetic.analysis.codec import graph_from
+from hermetic.analysis.lines import graph_in
+from hermetic.execution.frontend import answer_in, lines_in
 
 ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs" / "guide" / "writing-a-rule.md").read_text(encoding="utf-8")
@@ -28,9 +29,9 @@ def ask(workspace: Path, **request: Any) -> dict[str, Any]:
     path = os.pathsep.join([str(workspace), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-s", "-B", "-m", "hermetic.analysis.child"],
-        input=json.dumps(full), capture_output=True, text=True, check=True, cwd="/", env={"PYTHONPATH": path},
+        input=json.dumps(full).encode(), capture_output=True, check=True, cwd="/", env={"PYTHONPATH": path},
     )  # fmt: skip
-    return {**json.loads(done.stdout), "stderr": done.stderr}
+    return {**answer_in(done.stdout), "stderr": done.stderr.decode()}
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_the_rule_is_under_thirty_lines() -> None:
 def test_the_rule_of_the_guide(workspace: Path, quick: str) -> None:
     answer = ask(workspace, patterns=["//notes"], settings={"quick": quick})
     assert answer["errors"] == []
-    graph = graph_from(answer["graph"])
+    graph = graph_in(lines_in(answer))
     (target,) = (graph.targets[one] for one in graph.requested)
     assert (target.id, target.rule) == (f"//notes:notes [quick={quick}]", "shrink")
     (action,) = (graph.actions[one] for one in target.actions)

@@ -9,7 +9,6 @@ import pytest
 
 from hermetic.analysis import recollection
 from hermetic.analysis.analyser import Analyser
-from hermetic.analysis.codec import graph_object
 from hermetic.analysis.front import Answer, analyse
 from hermetic.errors import HbError
 from hermetic.loading.evaluate import Evaluator
@@ -179,7 +178,7 @@ def outcome(load: Callable[[], tuple[Answer, str]]) -> object:
         answer = load()[0]
     except HbError as error:
         return str(error)
-    return graph_object(answer.graph), dict(answer.locks)
+    return answer.lines, dict(answer.locks)
 
 
 @pytest.mark.parametrize("name", CHANGES)

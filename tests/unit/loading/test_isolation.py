@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermetic.errors import BuildFileError, HbError, LabelError, from_dict
+from hermetic.execution.frontend import answer_in
 from hermetic.loading.loader import Loader
 from hermetic.loading.vet import vet
 
@@ -118,7 +119,7 @@ def child(workspace: Path, **more: object) -> dict:
     argv = [sys.executable, "-m", "hermetic.analysis.child"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(argv, input=json.dumps(request).encode(), capture_output=True, check=True, env=environment)
-    return dict(json.loads(done.stdout))
+    return answer_in(done.stdout)
 
 
 @pytest.mark.parametrize("where", ["BUILD.py", "macros.py"])
