@@ -143,6 +143,8 @@ class Action:
     test: bool = False
     settings: tuple[tuple[str, str], ...] = ()  # the settings its configuration kept, for traces
     resources: tuple[tuple[str, str], ...] = ()  # what it claims of the machine; neither in its key nor its id
+    secrets: tuple[str, ...] = ()  # names, sorted; in the key of a command, not in that of a fetch
+    secret_generation: str = ""  # of a command with secrets: says when what they unlock is another thing
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@
     │   ├── QueryError          exit 7: a query that does not parse or cannot be answered
     │   ├── FetchError          exit 1: a pinned source is wrong, stale or unreachable
     │   ├── ArchiveError        exit 1: an archive holds something it must not
+    │   ├── SecretError         exit 1: a secret is not given, or its value is none
     │   └── ActionError         exit 1: a build step failed (log, outputs, time, memory)
     │       └── TestFailure     exit 3: a test step failed
     ├── EnvironmentError_       the machine does not allow something; says what to change
@@ -137,6 +138,10 @@ class FetchError(UserError):
 
 
 class ArchiveError(UserError):
+    pass
+
+
+class SecretError(UserError):
     pass
 
 

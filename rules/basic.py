@@ -68,7 +68,8 @@ class Genrule(Rule):
 
     ``cmd`` runs with bash in /build; ``srcs`` lie at /build/<path in the package>, ``tools`` are
     installed in the root, what it writes to ``$OUT`` (a directory) is the output tree, which
-    counts as installed at ``at``.
+    counts as installed at ``at``. ``secrets`` are files in /run/secrets while it runs; what it makes
+    must not hold them. ``secret_generation`` must be stated with them: it is in the key, they are not.
     """
 
     cmd: str
@@ -78,6 +79,8 @@ class Genrule(Rule):
     at: str = "/"
     env: dict[str, str] = {}
     timeout: int = 3600
+    secrets: list[str] = []
+    secret_generation: str = ""
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         cc = ctx.toolchain("cc")[CcToolchain]
@@ -92,6 +95,8 @@ class Genrule(Rule):
             outputs={"out": ("/build/out", Kind.TREE)},
             env={"CC": f"{cc.prefix}gcc", "CXX": f"{cc.prefix}g++", **self.env, "OUT": "/build/out"},
             timeout=self.timeout,
+            secrets=self.secrets,
+            secret_generation=self.secret_generation,
         )
         return [Default(made), Files((Part(self.at, made["out"]),)), Source(made["out"])]
 

@@ -6,37 +6,57 @@ network. Each is pinned by content; where it comes from is not part of its ident
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from hermetic.api import Context, Default, FetchError, Input, Kind, Provider, Ref, Rule, SourceFile, Src, declare
+from hermetic.api import (
+    BuildFileError,
+    Context,
+    Default,
+    FetchError,
+    Input,
+    Kind,
+    Made,
+    Provider,
+    Ref,
+    Rule,
+    SourceFile,
+    Src,
+    declare,
+)
 from rules.basic import patched, source_tree
 from rules.providers import Blob, Files, Part, Source
 
 
 class HttpFile(Rule):
-    """One file, pinned by ``sha256``; ``urls`` are mirrors, tried in order."""
+    """One file, pinned by ``sha256``; ``urls`` are mirrors, tried in order. ``auth_secret``: the secret that
+    opens them, as a bearer token, or with ``auth_user`` as that user's password."""
 
     urls: list[str]
     sha256: str
     filename: str = ""
+    auth_secret: str = ""
+    auth_user: str = ""
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
-        ref = ctx.fetch("http", {"sha256": self.sha256}, outputs={"out": Kind.BLOB}, unkeyed={"urls": self.urls})
+        ref = http_fetched(ctx, self.sha256, self.urls, self.auth_secret, self.auth_user)
         name = self.filename or self.urls[0].rpartition("/")[2] or self.name
         return [Default(ref, layout="blob"), Blob(ref["out"], name)]
 
 
 class HttpArchive(Rule):
-    """An archive, pinned by ``sha256``, unpacked without ``strip_prefix`` and with ``patches``."""
+    """An archive, pinned by ``sha256``, unpacked without ``strip_prefix`` and with ``patches``. ``auth_secret``
+    and ``auth_user``: as for http_file."""
 
     urls: list[str]
     sha256: str
     strip_prefix: str = ""
     patches: list[Src] = []
     patch_strip: int = 1
+    auth_secret: str = ""
+    auth_user: str = ""
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
-        made = ctx.fetch("http", {"sha256": self.sha256}, outputs={"out": Kind.BLOB}, unkeyed={"urls": self.urls})
+        made = http_fetched(ctx, self.sha256, self.urls, self.auth_secret, self.auth_user)
         name = self.urls[0].rpartition("/")[2]
         return unpacked(ctx, made["out"], name, self.strip_prefix, self.patches, self.patch_strip)
 
@@ -62,13 +82,16 @@ class Unpack(Rule):
 
 
 class GitSource(Rule):
-    """The tree of a git ``commit`` (the full id), with its submodules when asked."""
+    """The tree of a git ``commit`` (the full id), with its submodules when asked. ``auth_secret``: the token or
+    password that opens the https ``urls``, and submodules at the same hosts; ``auth_user``: whose it is."""
 
     urls: list[str]
     commit: str
     submodules: bool = False
     patches: list[Src] = []
     patch_strip: int = 1
+    auth_secret: str = ""
+    auth_user: str = ""
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         if not self.commit:
@@ -77,7 +100,8 @@ class GitSource(Rule):
                 hint=f"write the full commit id of the release you want from {self.urls[0]} into it",
             )
         params = {"commit": self.commit, "submodules": self.submodules}
-        made = ctx.fetch("git", params, outputs={"out": Kind.TREE}, unkeyed={"urls": self.urls})
+        where, secrets = addresses(self.urls, self.auth_secret, self.auth_user)
+        made = ctx.fetch("git", params, outputs={"out": Kind.TREE}, unkeyed=where, secrets=secrets)
         source = Source(made["out"])
         if self.patches:
             return patched(ctx, source, self.patches, self.patch_strip, str(ctx.label))
@@ -114,6 +138,20 @@ class LocalSource(Rule):
         files = [src for src in self.srcs if isinstance(src, SourceFile)]
         tree = source_tree(ctx, files, self.strip_prefix)
         return [Default({"out": tree}), Source(tree), Files((Part(self.at, tree),))]
+
+
+def http_fetched(ctx: Context, sha256: str, urls: list[str], secret: str, user: str) -> Mapping[str, Made]:
+    where, secrets = addresses(urls, secret, user)
+    return ctx.fetch("http", {"sha256": sha256}, outputs={"out": Kind.BLOB}, unkeyed=where, secrets=secrets)
+
+
+def addresses(urls: list[str], secret: str, user: str) -> tuple[Mapping[str, object], list[str]]:
+    """Where a fetch looks, and the secrets it needs there."""
+    if not secret:
+        if user:
+            raise BuildFileError("auth_user without auth_secret", hint="name the secret that is this user's password")
+        return {"urls": urls}, []
+    return {"urls": urls, "auth": {"secret": secret, "user": user}}, [secret]
 
 
 def unpacked(

@@ -33,6 +33,7 @@ from hermetic.action import (
 )
 from hermetic.errors import InternalError, Location
 from hermetic.label import Label
+from hermetic.secret import fault
 
 
 def ref_object(ref: Ref) -> list[Any]:
@@ -80,15 +81,20 @@ def action_object(action: Action) -> dict[str, Any]:
         "platform": [list(pair) for pair in action.platform],
         "settings": [list(pair) for pair in action.settings],
         **({"resources": [list(pair) for pair in action.resources]} if action.resources else {}),
+        **({"secrets": list(action.secrets)} if action.secrets else {}),
+        **({"secret_generation": action.secret_generation} if action.secret_generation else {}),
     }
 
 
 _ODD = frozenset(("", ".", ".."))
 _SIMPLE = ("id", "label", "mnemonic", "cwd", "uid", "timeout", "unkeyed", "test")
+_RARE: Mapping[str, Any] = {"resources": [], "secrets": [], "secret_generation": ""}  # not written when they are so
 
 
 def action_from(data: dict[str, Any]) -> Action:
-    _exact({"resources": [], **data}, Action)
+    data = {**_RARE, **data}
+    _exact(data, Action)
+    _check_secrets(data)
     simple = {name: data[name] for name in _SIMPLE}
     _absolute(data["cwd"])
     for name, value in simple.items():
@@ -109,8 +115,20 @@ def action_from(data: dict[str, Any]) -> Action:
         env=_pairs(data["env"]),
         platform=_pairs(data["platform"]),
         settings=_pairs(data["settings"]),
-        resources=_pairs(data.get("resources", [])),
+        resources=_pairs(data["resources"]),
+        secrets=_texts(data["secrets"]),
+        secret_generation=_text(data["secret_generation"]),
     )
+
+
+def _check_secrets(data: Mapping[str, Any]) -> None:
+    """Who runs BUILD code does not decide who gets a secret: the child checked the same."""
+    names, mode = _texts(data["secrets"]), Mode(data["mode"])
+    wrong = fault(names, _text(data["secret_generation"]), command=mode is Mode.COMMAND)
+    if names and mode is Mode.INTERNAL:
+        wrong = "an operation of hb needs no secrets"
+    if wrong:
+        raise InternalError(f"an action of {str(data['label'])[:200]}: {wrong}")
 
 
 def target_object(target: TargetNode) -> dict[str, Any]:

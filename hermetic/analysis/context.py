@@ -19,9 +19,11 @@ from hermetic.analysis.codec import action_object
 from hermetic.analysis.rule import Target
 from hermetic.errors import BuildFileError, FetchError, Location
 from hermetic.label import Label
+from hermetic.secret import FOLDER, fault
 from hermetic.settings import Platform, Value
 
 PINS = ("sha256", "commit", "digest")
+_SECRET_NAMES = "name each once, in letters, digits and underscores, like NPM_TOKEN"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -71,9 +73,12 @@ class RuleContext:
         uid: int = 1000,
         timeout: int = 3600,
         test: bool = False,
+        secrets: Sequence[str] = (),
+        secret_generation: str = "",
     ) -> Mapping[str, Made]:
         declared = tuple(Output(name, path, kind) for name, (path, kind) in outputs.items())
         _check_command(argv, env or {}, declared, inputs, cwd, root)
+        _check_secrets(secrets, secret_generation, declared, inputs)
         return self._register(
             Action(
                 id="",
@@ -90,6 +95,8 @@ class RuleContext:
                 uid=uid,
                 timeout=timeout,
                 test=test,
+                secrets=tuple(sorted(secrets)),
+                secret_generation=secret_generation,
                 platform=(("ISA", self.exec_platform.arch), ("OSFamily", self.exec_platform.os)),
             )
         )
@@ -107,11 +114,16 @@ class RuleContext:
         *,
         outputs: Mapping[str, Kind],
         unkeyed: Mapping[str, Any] | None = None,
+        secrets: Sequence[str] = (),
     ) -> Mapping[str, Made]:
         pin = next((str(params[name]) for name in PINS if params.get(name)), "")
         if not pin:
             raise FetchError(f"{self.label} fetches something that is not pinned", hint=f"run: hb lock {self.label}")
-        return self._simple(Mode.FETCH, operation, params, (), outputs, canonical(unkeyed or {}, "unkeyed"))
+        wrong = fault(secrets, "", command=False)
+        if wrong:
+            raise BuildFileError(wrong, hint=_SECRET_NAMES)
+        names = tuple(sorted(secrets))
+        return self._simple(Mode.FETCH, operation, params, (), outputs, canonical(unkeyed or {}, "unkeyed"), names)
 
     def _simple(
         self,
@@ -121,6 +133,7 @@ class RuleContext:
         inputs: tuple[Input, ...],
         outputs: Mapping[str, Kind],
         unkeyed: str,
+        secrets: tuple[str, ...] = (),
     ) -> Mapping[str, Made]:
         return self._register(
             Action(
@@ -134,6 +147,7 @@ class RuleContext:
                 inputs=inputs,
                 cwd="/",
                 unkeyed=unkeyed,
+                secrets=secrets,
             )
         )
 
@@ -198,6 +212,18 @@ def _check_command(
             taken.append(output.path)
         elif root is not Root.OVERLAY:
             raise BuildFileError("the output / is the changes of the root", hint="run with root=Root.OVERLAY")
+
+
+def _check_secrets(secrets: Sequence[str], generation: str, outputs: Sequence[Output], inputs: Sequence[Input]) -> None:
+    wrong = fault(secrets, generation, command=True)
+    if wrong:
+        hint = _SECRET_NAMES
+        if secrets and not generation:
+            hint = 'write secret_generation = "1", and another text when what the secrets unlock has changed'
+        raise BuildFileError(wrong, hint=hint)
+    for path in [*(one.path for one in outputs), *(one.path for one in inputs)] if secrets else []:
+        if f"{path}/".startswith(f"{FOLDER}/"):
+            raise BuildFileError(f"{path} is where secrets are mounted", hint=f"use no path below {FOLDER}")
 
 
 def _check_inputs(inputs: Sequence[Input]) -> None:

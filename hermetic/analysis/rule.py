@@ -108,8 +108,12 @@ class Context(Protocol):
         uid: int = 1000,
         timeout: int = 3600,
         test: bool = False,
+        secrets: Sequence[str] = (),
+        secret_generation: str = "",
     ) -> Mapping[str, Made]:
-        """Register a sandboxed command. ``outputs``: name → (absolute path, kind)."""
+        """Register a sandboxed command. ``outputs``: name → (absolute path, kind). ``secrets``: names; each is
+        the file /run/secrets/NAME while the command runs. The names and ``secret_generation``, which must be
+        stated with them, are in the key; the values never are."""
         ...
 
     def operate(
@@ -125,9 +129,10 @@ class Context(Protocol):
         *,
         outputs: Mapping[str, Kind],
         unkeyed: Mapping[str, Any] | None = None,
+        secrets: Sequence[str] = (),
     ) -> Mapping[str, Made]:
         """Register a pinned fetch (hermetic.fetch). ``params`` hold the pins and are in the key;
-        ``unkeyed`` (mirrors) are not."""
+        ``unkeyed`` (mirrors) and the names of ``secrets`` are not."""
         ...
 
 

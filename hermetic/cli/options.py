@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from hermetic.cli.remote import add_remote
+from hermetic.cli.secrets import add_secrets
 from hermetic.errors import CommandLineError, did_you_mean
 
 
@@ -68,3 +69,4 @@ def add_build(parser: Parser) -> None:
     group.add_argument("--offline", action="store_true", help="fetch nothing")
     group.add_argument("--json", action="store_true", help="one JSON object per target, and a summary")
     add_remote(parser)
+    add_secrets(parser)

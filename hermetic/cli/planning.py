@@ -38,11 +38,16 @@ def say_plan(found: Session, loaded: Loaded, result: BuildResult, stdout: TextIO
     explanation = _explain(found, past, head, record, run, order)
     identities = [record.state.steps[n][:3] for n in run]
     times = plan(record.state, run, durations(past.history, head.workspace, identities), found.jobs)
+    secrets = {name for done in result.finished.values() if done.outcome not in GOOD for name in done.action.secrets}
+    lacking = found.vault.lacking(sorted(secrets))
     if found.args.json:
-        print(json.dumps({"plan": _json(record, explanation, times, order)}), file=stdout)
+        wanted = {"secrets": sorted(secrets), "secrets_not_given": lacking}
+        print(json.dumps({"plan": {**_json(record, explanation, times, order), **wanted}}), file=stdout)
         return
     for line in _lines(record.state, explanation, times, order, result):
         say(printable(line))
+    if secrets:
+        say("secrets: " + ", ".join(f"{one} (not given)" if one in lacking else one for one in sorted(secrets)))
 
 
 def pseudo_record(found: Session, loaded: Loaded, finished: Mapping[str, Finished]) -> Record:

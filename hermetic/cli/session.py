@@ -22,6 +22,7 @@ from hermetic.cli.machine import check, jobs_of, machine, profiled, telling
 from hermetic.cli.null import new_build_id
 from hermetic.cli.remote import remote_cache, results, tidy, tiered
 from hermetic.cli.scratch import scratch_folder
+from hermetic.cli.secrets import vault_of
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import FetchError
 from hermetic.execution.executor import Earlier, Executor, Options
@@ -37,6 +38,7 @@ from hermetic.store.filestate import FileStates
 from hermetic.store.lease import in_use
 from hermetic.store.operation import Resolved
 from hermetic.store.stage import DiskStage
+from hermetic.vault import Vault
 
 if TYPE_CHECKING:
     from hermetic.cli.remote import Results
@@ -55,6 +57,7 @@ class Session:
     scratch: Path
     cancel: threading.Event
     remote: Results | None = None  # of the remote cache
+    vault: Vault = field(default_factory=Vault)
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -101,6 +104,7 @@ class Session:
             cancel=self.cancel,
             keep=getattr(self.args, "sandbox_debug", False),
             remote=self.remote,
+            vault=self.vault,
         )
 
     @property
@@ -141,6 +145,7 @@ class Session:
             vendor=VendorDir(Path(vendor)) if vendor else None,
             network=not (vendor or getattr(self.args, "offline", False)),
             cancelled=self.cancel.is_set,
+            vault=self.vault,
         )
         return dispatch.fetch_batch(operation, requests, work, self.store, options)
 
@@ -150,6 +155,7 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
     """A session for parsed options; cleans up its scratch folder at the end."""
     found = workspace.find(Path.cwd(), args.config, args.set)
     check(args, found)
+    vault = vault_of(getattr(args, "secret", []), found.root)
     disk = DiskStore(found.store_path(args.store))
     states = FileStates(found.state_beside(disk.root) / "files.db")
     cancel = threading.Event()
@@ -161,7 +167,8 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
         ):
             store = tiered(found, args, disk, remote)
             sources = Sources(found.root, store, states)
-            yield Session(found, store, DiskStage(store), states, sources, args, scratch, cancel, results(store))
+            stage = DiskStage(store)
+            yield Session(found, store, stage, states, sources, args, scratch, cancel, results(store), vault)
         tidy(found, disk)
     finally:
         states.close()

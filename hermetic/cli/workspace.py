@@ -97,6 +97,9 @@ def _table(path: Path) -> dict[str, Any] | None:
 def _checked(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     where = Location(str(path), 0)
     for name, value in table.items():
+        if name == "secrets":
+            hint = "a pull request can change this file: give values with --secret, HB_SECRET_NAME or secrets.toml"
+            raise BuildFileError("[tool.hb] says nothing about secrets", location=where, hint=hint)
         if name not in OPTIONS:
             hint = did_you_mean(name, OPTIONS) or f"it knows {', '.join(OPTIONS)}"
             raise BuildFileError(f"[tool.hb] has no option {name!r}", location=where, hint=hint)

@@ -423,6 +423,7 @@ class Executor:
         if self.options.dry_run:
             self.runner.store.put(keyed.command)  # the plan says what in it differs
             return [Finished(action, Outcome.SKIPPED, key=keyed.key.hash, trace=keyed.trace)]
+        self.runner.vault.check(action.secrets)  # before it waits for its turn
         return [Missed(action, keyed)]
 
     def _ran(

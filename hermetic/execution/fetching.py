@@ -58,7 +58,8 @@ class Fetching:
             self.reporter.started(action)
         started = time.monotonic()
         requests = [
-            FetchRequest(action.label, json.loads(action.argv[1]), json.loads(action.unkeyed)) for action, _ in left
+            FetchRequest(action.label, json.loads(action.argv[1]), json.loads(action.unkeyed), action.secrets)
+            for action, _ in left
         ]
         runner = self.lookup.runner
         work = Path(tempfile.mkdtemp(dir=runner.scratch))

@@ -7,8 +7,8 @@ inputs matters only where trees overlap.
 How hb's actions map to REAPI: the input root is ``/``; ``working_directory`` is the current folder
 without its leading slash; ``output_paths`` are relative to it (``../`` leads out of it). What REAPI
 has no word for is said as platform properties with names beginning ``hb:`` (the root's mode, the user
-id, which inputs are writable). An internal operation's command is ``hb:<operation>@<version>`` and its
-parameters; a fetch has no input root at all, its command is its pin.
+id, which inputs are writable, the names of secrets). An internal operation's command is
+``hb:<operation>@<version>`` and its parameters; a fetch has no input root at all, its command is its pin.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ def _own_properties(action: Action) -> set[tuple[str, str]]:
     kinds = sorted(output.path for output in action.outputs if output.kind is Kind.BLOB)
     if kinds:
         found.add(("hb:files", ":".join(kinds)))
+    if action.secrets:  # names; the generation says when the values mean something else
+        found |= {("hb:secrets", ":".join(action.secrets)), ("hb:secret-generation", action.secret_generation)}
     return found
 
 

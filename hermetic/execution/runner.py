@@ -1,7 +1,8 @@
 """Runs one action and stores its result; knows nothing of the graph.
 
 Guarantees: the action cache is written last, after every blob the result names; a failure, a timeout,
-an out-of-memory kill, a doubtful success and a result whose sources changed meanwhile are never stored.
+an out-of-memory kill, a doubtful success and a result whose sources changed meanwhile are never stored, nor
+is anything in which a secret of the action is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hermetic import tree
@@ -25,12 +26,16 @@ from hermetic.execution.schedule_grant import SETS_UP, STORES, Grant
 from hermetic.execution.sources import Sources
 from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
+from hermetic.redact import without
 from hermetic.sandbox.collect import collect
 from hermetic.sandbox.spec import Cancel, Ending, Mount, Sandbox, SandboxResult, SandboxSpec
+from hermetic.secret import Secret
 from hermetic.sizes import show_size
+from hermetic.store.leaks import GuardedStore
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.store.protocols import ActionCache, BlobStore, Stage
 from hermetic.store.stage import remove_tree
+from hermetic.vault import Vault
 
 MANY_ROOTS = 40  # more trees than this are merged into one before they are stacked
 TAIL = 8000  # bytes of a failed action's log that its error shows
@@ -55,22 +60,25 @@ class Runner:
     cancel: Cancel
     keep: bool = False
     remote: Callable[[Digest], pb.ActionResult | None] | None = None  # results that the cache has not
+    vault: Vault = field(default_factory=Vault)
 
     def run(self, action: Action, keyed: Keyed, grant: Grant | None = None) -> Finished:
         """``grant``: what of the machine it may use; none is one job without limits."""
         started = time.monotonic()
+        secrets: tuple[Secret, ...] = ()
         try:
+            secrets = self.vault.take(action.secrets)
             self.store.put(keyed.command)  # as REAPI has it; hb why compares old command lines
             if action.mode is Mode.INTERNAL:
                 return self._operate(action, keyed, started)
             work = Path(tempfile.mkdtemp(dir=self.scratch))
             try:
-                return self._command(action, keyed, grant or Grant(self.cancel), work, started)
+                return self._command(action, keyed, grant or Grant(self.cancel), work, started, secrets)
             finally:
                 if not self.keep:
                     remove_tree(work)
         except HbError as error:
-            error.at(action.location, action.label)
+            without(error, secrets).at(action.location, action.label)
             return Finished(action, Outcome.FAILED, key=keyed.key.hash, wall=time.monotonic() - started, error=error)
 
     def _operate(self, action: Action, keyed: Keyed, started: float) -> Finished:
@@ -83,10 +91,12 @@ class Runner:
         self.cache.put_result(keyed.key, result_message(action, outputs, keyed))
         return Finished(action, Outcome.BUILT, outputs, keyed.key.hash, time.monotonic() - started)
 
-    def _command(self, action: Action, keyed: Keyed, grant: Grant, work: Path, started: float) -> Finished:
+    def _command(
+        self, action: Action, keyed: Keyed, grant: Grant, work: Path, started: float, secrets: tuple[Secret, ...]
+    ) -> Finished:
         grant.phase(SETS_UP)
         keyed.keep(self.store)
-        spec = grant.prepare(self.spec(action, keyed))
+        spec = grant.prepare(replace(self.spec(action, keyed), secrets=secrets))
         result = self.sandbox.run(spec, work, grant)
         grant.phase(STORES)
         usage = _usage(result, grant)
@@ -104,9 +114,10 @@ class Runner:
         if problem is not None:
             return ended(problem[0], {}, problem[1])
         try:
-            outputs = collect(action.outputs, result, keyed.input_root, self.store)
+            store = GuardedStore(self.store, secrets, work) if secrets else self.store
+            outputs = collect(action.outputs, result, keyed.input_root, store)
         except ActionError as error:
-            return ended(Outcome.FAILED, {}, error.at(action.location, action.label))
+            return ended(Outcome.FAILED, {}, without(error, secrets).at(action.location, action.label))
         changed = self.sources.unchanged(action)
         if changed is not None:
             edited = ActionError(f"{changed} was edited while it was being built", hint="build again")

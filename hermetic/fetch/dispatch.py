@@ -2,7 +2,9 @@
 
 Guarantees: a fetcher runs in a box without a network (``box``), behind hb's proxy (``net``); what it
 answers is copied by descriptors after it is dead (``collect``) and counts only if its digest is the
-pinned one. One request's failure does not lose the others of its batch.
+pinned one. One request's failure does not lose the others of its batch. A worker is told the secrets
+that its requests need, on its standard input; requests that need others have another worker. Nothing a worker
+says or makes is kept with a secret's value in it.
 """
 
 from __future__ import annotations
@@ -11,21 +13,26 @@ import json
 import os
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from hermetic.action import Kind
 from hermetic.digest import Digest, parse_sha256
-from hermetic.errors import FetchError, HbError, InternalError, from_dict
+from hermetic.errors import FetchError, HbError, InternalError, SecretError, from_dict
 from hermetic.fetch import box
 from hermetic.fetch.collect import take_file, take_tree
 from hermetic.fetch.net import Asked, Proxy
 from hermetic.fetch.spec import FetchRequest
 from hermetic.fetch.vendor import VendorDir
+from hermetic.redact import without
+from hermetic.secret import Secret
+from hermetic.store.leaks import GuardedStore
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import BlobStore
+from hermetic.vault import Vault
 
 FETCHERS: Mapping[str, str] = {
     "http": "hermetic.fetch.http:fetch",
@@ -46,7 +53,8 @@ class Options:
     """``vendor``: where to look first. ``network``: whether anything else may be asked.
     ``progress``: told of every address that is asked. ``timeout``: seconds for a whole batch.
     ``cancelled``: looked at a few times a second; when it is true the worker is killed.
-    ``fetchers``: operation to ``module:function``; ``plugins``: folders where further such modules lie."""
+    ``fetchers``: operation to ``module:function``; ``plugins``: folders where further such modules lie.
+    ``vault``: the secrets that requests name."""
 
     vendor: VendorDir | None = None
     network: bool = True
@@ -56,6 +64,7 @@ class Options:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     fetchers: Mapping[str, str] = field(default_factory=lambda: FETCHERS)
     plugins: tuple[str, ...] = ()
+    vault: Vault = field(default_factory=Vault)
 
 
 def fetch_batch(
@@ -75,10 +84,14 @@ def fetch_batch(
             outcomes[number] = found
         elif not options.network:
             outcomes[number] = _unreachable(operation, request, options)
-    left = [number for number in range(len(requests)) if number not in outcomes]
-    if left:
-        fetched = _run_worker(operation, [requests[number] for number in left], work, store, options)
-        outcomes.update(zip(left, fetched, strict=True))
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, request in enumerate(requests):
+        if number not in outcomes:
+            groups.setdefault(request.secrets, []).append(number)
+    for place, (names, numbers) in enumerate(groups.items()):
+        wanted = [requests[number] for number in numbers]
+        fetched = _run_group(operation, wanted, names, work / str(place), store, options)
+        outcomes.update(zip(numbers, fetched, strict=True))
     return [outcomes[number] for number in range(len(requests))]
 
 
@@ -100,8 +113,34 @@ def _unreachable(operation: str, request: FetchRequest, options: Options) -> Fet
     )
 
 
+def _run_group(
+    operation: str,
+    requests: Sequence[FetchRequest],
+    names: Sequence[str],
+    work: Path,
+    store: BlobStore,
+    options: Options,
+) -> list[Outcome]:
+    """Fetch what needs the same secrets."""
+    try:
+        secrets = options.vault.take(names)
+    except SecretError as error:
+        return [_as_fetch_error(error, request) for request in requests]
+    guarded = GuardedStore(store, secrets, work / "scratch") if secrets else store
+    try:
+        found = _run_worker(operation, requests, secrets, work, guarded, options)
+    except HbError as error:
+        raise without(error, secrets) from None
+    return [without(one, secrets) if isinstance(one, FetchError) else one for one in found]
+
+
 def _run_worker(
-    operation: str, requests: Sequence[FetchRequest], work: Path, store: BlobStore, options: Options
+    operation: str,
+    requests: Sequence[FetchRequest],
+    secrets: Sequence[Secret],
+    work: Path,
+    store: BlobStore,
+    options: Options,
 ) -> list[Outcome]:
     scratch = (work / "scratch").resolve()
     for folder in (scratch, scratch / "tmp", scratch / "cache", scratch / "out"):
@@ -112,6 +151,7 @@ def _run_worker(
             "proxy": box.PROXY_INSIDE,
             "work": str(scratch / "out"),
             "requests": [{"label": r.label, "params": dict(r.params), "unkeyed": dict(r.unkeyed)} for r in requests],
+            "secrets": [[one.name, b64encode(one.value).decode(), one.hosts] for one in secrets],
         }
         answer = _talk(task, work, scratch, proxy, options)
     if "error" in answer:
@@ -136,15 +176,14 @@ def _upstream(operation: str, environ: Mapping[str, str]) -> Mapping[str, str]:
 
 def _talk(task: Mapping[str, Any], work: Path, scratch: Path, proxy: Proxy, options: Options) -> dict[str, Any]:
     """Run the worker to its end. When this returns, none of its processes is left."""
-    log = work / "worker.log"
     readable = [*_local_paths(task["requests"]), *options.plugins]
     argv = box.command(scratch, proxy.folder, options.environ, readable)
-    with log.open("wb") as stderr:
+    with _log(work, in_memory=bool(task["secrets"])) as log:
         worker = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=log,
             env=box.environment(scratch, options.environ, options.plugins),
         )
         with worker:
@@ -152,6 +191,8 @@ def _talk(task: Mapping[str, Any], work: Path, scratch: Path, proxy: Proxy, opti
                 output = _finish(worker, json.dumps(task).encode(), options)
             finally:
                 worker.kill()  # bwrap's death takes its whole process namespace with it
+        log.seek(0)
+        said = log.read().decode(errors="replace")
     if output is None:
         return {"error": FetchError(f"fetching was stopped (limit {options.timeout:.0f} s)").to_dict()}
     lines = output.splitlines()
@@ -161,8 +202,14 @@ def _talk(task: Mapping[str, Any], work: Path, scratch: Path, proxy: Proxy, opti
         answer = {}
     if "replies" in answer or "error" in answer:
         return dict(answer)
-    text = answer.get("crash") or log.read_text(errors="replace")
+    text = answer.get("crash") or said
     raise InternalError(f"a fetch worker died (exit {worker.returncode}):\n{text[-LOG_TAIL:]}", hint=_why_dead(text))
+
+
+def _log(work: Path, *, in_memory: bool) -> BinaryIO:
+    """What a worker prints. Nobody has looked through it while it is written, so what knows secrets writes to
+    no disk."""
+    return open(os.memfd_create("hb-log"), "w+b") if in_memory else (work / "worker.log").open("w+b")
 
 
 def _local_paths(requests: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -25,9 +25,11 @@ from typing import IO, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from hermetic.errors import FetchError, HbError
+from hermetic.fetch.git_login import NO_ACCESS, Access, git_login
 from hermetic.fetch.git_proof import PROOF, USUAL_MODES
+from hermetic.fetch.login import Login, login_of
 from hermetic.fetch.spec import FetchReply, FetchRequest
-from hermetic.fetch.transport import public_url
+from hermetic.fetch.transport import Refused, public_url
 from hermetic.tree import check_name
 
 PARALLEL = 4
@@ -62,7 +64,8 @@ def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
         try:
             urls = [str(url) for url in request.unkeyed.get("urls", ())]
             submodules = bool(request.params.get("submodules", False))
-            checkout(urls, str(request.params.get("commit")), submodules, folder, request.label)
+            login = login_of(request)
+            checkout(urls, str(request.params.get("commit")), submodules, folder, request.label, login)
         except HbError as error:
             return FetchReply(None, error if isinstance(error, FetchError) else FetchError(error.message))
         except OSError as error:  # a tree that names one thing twice, a full disk
@@ -73,8 +76,11 @@ def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
         return list(pool.map(one, enumerate(requests)))
 
 
-def checkout(urls: Sequence[str], commit: str, submodules: bool, folder: Path, label: str = "") -> None:
-    """Put the tree of ``commit`` at ``folder/tree``. Raises FetchError naming every address tried."""
+def checkout(
+    urls: Sequence[str], commit: str, submodules: bool, folder: Path, label: str = "", login: Login | None = None
+) -> None:
+    """Put the tree of ``commit`` at ``folder/tree``. ``login`` is for the hosts of ``urls``, also where they keep
+    submodules. Raises FetchError naming every address tried."""
     if not _COMMIT.fullmatch(commit):
         raise FetchError(
             f"not a commit id: {commit!r}",
@@ -85,8 +91,9 @@ def checkout(urls: Sequence[str], commit: str, submodules: bool, folder: Path, l
         raise FetchError(f"nothing says where to fetch commit {commit} from", label=label, hint="give url or urls")
     tree = folder / "tree"
     tree.mkdir(parents=True)
-    writer = _Writer(folder, submodules)
-    writer.add(urls, commit, (), 0)
+    with git_login(login, urls) as access:
+        writer = _Writer(folder, submodules, access)
+        writer.add(urls, commit, (), 0)
     if writer.pointers:
         raise FetchError(
             f"commit {commit} keeps {len(writer.pointers)} file(s) in Git LFS, and the commit does not hold their "
@@ -102,8 +109,8 @@ class _Writer:
     """Collects a commit and its submodules into one folder. Symbolic links are made last, so that no
     file can be written through one."""
 
-    def __init__(self, folder: Path, submodules: bool) -> None:
-        self.folder, self.submodules = folder, submodules
+    def __init__(self, folder: Path, submodules: bool, access: Access) -> None:
+        self.folder, self.submodules, self.access = folder, submodules, access
         self.links: list[tuple[Path, bytes]] = []
         self.pointers: list[str] = []
         self.repositories = 0
@@ -156,9 +163,9 @@ class _Writer:
             repository = self.folder / f"repository-{self.repositories}"
             self.repositories += 1
             try:
-                _obtain(repository, url, commit)
+                _obtain(repository, url, commit, self.access)
                 return repository, url
-            except _Failed as error:
+            except (_Failed, Refused) as error:
                 tried.append(f"{public_url(url)}: {error}")
         raise FetchError(
             f"cannot fetch commit {commit}; tried\n    " + "\n    ".join(tried),
@@ -170,18 +177,19 @@ class _Writer:
             path.symlink_to(os.fsdecode(target))
 
 
-def _obtain(repository: Path, url: str, commit: str) -> None:
+def _obtain(repository: Path, url: str, commit: str, access: Access) -> None:
     scheme = urlsplit(url).scheme if "://" in url else ""
     if url.startswith("-") or "::" in url.split("/")[0] or scheme not in _SCHEMES:
         raise _Failed("not an address git sources may have (https, http, ssh, git)")
+    access.check(url)
     form = ["--object-format=sha256"] if len(commit) == 64 else []
     _git(None, "init", "--quiet", "--bare", *form, str(repository))
     quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
     try:
-        _git(repository, "fetch", *quiet, "--depth=1", "--", url, commit)
+        _git(repository, "fetch", *quiet, "--depth=1", "--", url, commit, access=access)
     except _Failed as first:
         try:
-            _git(repository, "fetch", *quiet, "--", url, "+refs/*:refs/hb/*")
+            _git(repository, "fetch", *quiet, "--", url, "+refs/*:refs/hb/*", access=access)
         except _Failed:
             raise first from None
     try:
@@ -190,13 +198,17 @@ def _obtain(repository: Path, url: str, commit: str) -> None:
         raise _Failed(f"has no commit {commit}") from error
 
 
-def _git(repository: Path | None, *arguments: str) -> bytes:
+def _git(repository: Path | None, *arguments: str, access: Access = NO_ACCESS) -> bytes:
     """Run the user's git, without anything that could change content or ask a question."""
     place = [f"--git-dir={repository}"] if repository else []
     settings = ["-c", "core.hooksPath=/dev/null", "-c", "maintenance.auto=false", "-c", "gc.auto=0"]
     try:
         done = subprocess.run(
-            ["git", *place, *settings, *arguments], capture_output=True, stdin=subprocess.DEVNULL, env=_environment()
+            ["git", *place, *settings, *access.settings, *arguments],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+            pass_fds=access.fds,
         )
     except FileNotFoundError as error:
         raise FetchError("git is not installed", hint="install git, or use http_archive") from error

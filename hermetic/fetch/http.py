@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hermetic.errors import FetchError, HbError
+from hermetic.fetch.login import Login, login_of
 from hermetic.fetch.spec import FetchReply, FetchRequest
 from hermetic.fetch.transport import TRANSIENT, Client, Refused, Response, Transient, public_url
 
@@ -60,7 +61,8 @@ def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
         number, request = numbered
         path = work / str(number)
         try:
-            download(client, request.unkeyed.get("urls", ()), pin_of(request.params), path, Patience(), request.label)
+            urls, login = request.unkeyed.get("urls", ()), login_of(request)
+            download(client, urls, pin_of(request.params), path, Patience(), request.label, login)
         except HbError as error:
             return FetchReply(None, error if isinstance(error, FetchError) else FetchError(error.message))
         except OSError as error:
@@ -80,7 +82,15 @@ def pin_of(params: Mapping[str, object]) -> Pin:
     return Pin(sha256, size)
 
 
-def download(client: Client, urls: Sequence[str], pin: Pin, path: Path, patience: Patience, label: str = "") -> None:
+def download(
+    client: Client,
+    urls: Sequence[str],
+    pin: Pin,
+    path: Path,
+    patience: Patience,
+    label: str = "",
+    login: Login | None = None,
+) -> None:
     """Put the pinned file at ``path``, from the first of ``urls`` that has it. Raises FetchError."""
     if not urls:
         raise FetchError(
@@ -92,7 +102,8 @@ def download(client: Client, urls: Sequence[str], pin: Pin, path: Path, patience
     for url in urls:
         path.unlink(missing_ok=True)
         try:
-            _from_mirror(client, url, pin, path, patience)
+            headers = login.header if login and login.goes_to(url) else {}
+            _from_mirror(client, url, pin, path, patience, headers)
             return
         except (Refused, Transient) as error:
             tried.append(f"{public_url(url)}: {error}")
@@ -110,8 +121,10 @@ def _advice(tried: Sequence[str], label: str) -> str:
     return "check the addresses and proxies, add a mirror, or build with --vendor DIR from a vendored copy"
 
 
-def _from_mirror(client: Client, url: str, pin: Pin, path: Path, patience: Patience) -> None:
-    part = _Part(path, pin)
+def _from_mirror(
+    client: Client, url: str, pin: Pin, path: Path, patience: Patience, headers: Mapping[str, str]
+) -> None:
+    part = _Part(path, pin, headers)
     distrusted = False  # a resumed file turned out wrong once: no more resuming here
     last = Transient("not tried")
     for attempt in range(patience.attempts):
@@ -137,8 +150,8 @@ def _from_mirror(client: Client, url: str, pin: Pin, path: Path, patience: Patie
 class _Part:
     """A file on its way: what has arrived of it, and which version of the remote file that is."""
 
-    def __init__(self, path: Path, pin: Pin) -> None:
-        self.path, self.pin = path, pin
+    def __init__(self, path: Path, pin: Pin, headers: Mapping[str, str]) -> None:
+        self.path, self.pin, self.headers = path, pin, headers
         self.validator = ""  # a strong ETag, or Last-Modified
 
     def drop(self) -> None:
@@ -153,7 +166,7 @@ class _Part:
         """One transfer, to its end. True when it went on from an earlier one."""
         have = self.path.stat().st_size if resume and self.validator and self.path.exists() else 0
         asked = {"Range": f"bytes={have}-", "If-Range": self.validator} if have else {}
-        with client.request("GET", url, asked) as response:
+        with client.request("GET", url, {**self.headers, **asked}) as response:
             start = self._start(response, have)
             with self.path.open("r+b" if start else "wb") as file:
                 file.seek(start)

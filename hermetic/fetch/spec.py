@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hermetic.errors import FetchError
+from hermetic.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """One pinned thing. ``label`` is who wants it, for messages."""
+    """One pinned thing. ``label`` is who wants it, for messages. ``secrets``: the names of those it needs where
+    it must be asked for; ``given``: they themselves, in the worker only."""
 
     label: str
     params: Mapping[str, Any]
     unkeyed: Mapping[str, Any]
+    secrets: tuple[str, ...] = ()
+    given: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

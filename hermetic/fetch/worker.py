@@ -12,6 +12,7 @@ standard streams to a tunnel through the same proxy.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import os
@@ -26,6 +27,7 @@ from typing import Any, cast
 from hermetic.errors import FetchError, HbError
 from hermetic.fetch.net import pump
 from hermetic.fetch.spec import Fetcher, FetchReply, FetchRequest
+from hermetic.secret import Secret
 
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -65,7 +67,9 @@ def proxy_environment(port: int) -> dict[str, str]:
 
 def _run(task: Mapping[str, Any]) -> list[FetchReply]:
     work = Path(task["work"])
-    requests = [FetchRequest(r["label"], r["params"], r["unkeyed"]) for r in task["requests"]]
+    given = tuple(Secret(name, base64.b64decode(value), tuple(hosts)) for name, value, hosts in task["secrets"])
+    names = tuple(one.name for one in given)
+    requests = [FetchRequest(r["label"], r["params"], r["unkeyed"], names, given) for r in task["requests"]]
     return load(task["fetcher"])(requests, work)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from hermetic.action import Kind, Root
 from hermetic.bubblewrap import PROC, find_bwrap
 from hermetic.epoch import SOURCE_DATE_EPOCH
 from hermetic.errors import ActionError
+from hermetic.sandbox.secrets import mounts as secret_mounts
 from hermetic.sandbox.spec import JOBSERVER, SandboxSpec
+from hermetic.secret import FOLDER
 
 BUILD = "/build"
 SHIMS = "/.hb"
@@ -41,8 +43,9 @@ class Layout:
         return path
 
 
-def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:
-    """argv that runs ``spec``; makes the folders it mounts. Raises ActionError for a bad spec."""
+def arguments(spec: SandboxSpec, layout: Layout, secrets: Mapping[str, int] | None = None) -> list[str]:
+    """argv that runs ``spec``; makes the folders it mounts. ``secrets``: descriptors of their values, by name,
+    that the process inherits. Raises ActionError for a bad spec."""
     if len(spec.roots) > MAX_ROOTS:
         raise ActionError(f"a root of {len(spec.roots)} trees is more than overlayfs stacks ({MAX_ROOTS})")
     build, tmp = layout.folder("build"), layout.folder("tmp")
@@ -58,6 +61,8 @@ def arguments(spec: SandboxSpec, layout: Layout) -> list[str]:
         else:
             mounts += ["--ro-bind", str(mount.source), place]
     mounts += _output_mounts(spec, layout, skeleton, build)
+    if secrets:
+        mounts += secret_mounts(secrets, skeleton.directory(FOLDER))
     if spec.jobserver is not None:
         mounts += ["--bind", str(spec.jobserver), JOBSERVER]
     if spec.cwd.startswith(f"{BUILD}/"):

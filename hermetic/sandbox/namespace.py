@@ -3,7 +3,7 @@
 Guarantees, each attacked by a test in ``tests/attack``: no network, not even the host's abstract
 sockets; own process, IPC, host name, user and cgroup namespaces; the root is read-only, or an overlay
 whose lower layers never change; nothing outlives the command; output beyond the limit is dropped and
-counted; the time limit and a cancellation kill every process.
+counted; a secret's value is in no log; the time limit and a cancellation kill every process.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from hermetic.errors import ActionError, HbError, SandboxUnavailable, StoreError
+from hermetic.redact import Redactor
 from hermetic.sandbox.bwrap import Layout, arguments
 from hermetic.sandbox.cgroup import Group, Groups
 from hermetic.sandbox.first import FirstProcess, Usage, adopt_orphans
 from hermetic.sandbox.owners import read_record
+from hermetic.sandbox.secrets import opened
 from hermetic.sandbox.spec import Cancel, Control, Ending, SandboxResult, SandboxSpec
 
 LOOK = 0.2  # seconds between looks at its memory
@@ -43,14 +45,15 @@ class NamespaceSandbox:
 
     def run(self, spec: SandboxSpec, work: Path, cancel: Cancel) -> SandboxResult:
         layout = Layout(work)
-        argv = arguments(spec, layout)
-        killed_before = oom_kills()
-        started = time.monotonic()
-        process, first, group = _start(argv, spec, self.groups)
+        with opened(spec.secrets) as secrets:
+            argv = arguments(spec, layout, secrets)
+            killed_before = oom_kills()
+            started = time.monotonic()
+            process, first, group = _start(argv, spec, self.groups, tuple(secrets.values()))
         if group is not None and isinstance(cancel, Control):
             cancel.joined(group)
         watch = _Watch(process, started + spec.timeout, cancel, group, looked=started)
-        logs = [Log(work / "stdout", spec.log_limit), Log(work / "stderr", spec.log_limit)]
+        logs = [Log(work / name, spec.log_limit, Redactor(spec.secrets)) for name in ("stdout", "stderr")]
         try:
             stopped = _supervise(process, logs, watch)
             for log in logs:
@@ -87,7 +90,7 @@ class NamespaceSandbox:
 
 
 def _start(
-    argv: list[str], spec: SandboxSpec, groups: Groups | None
+    argv: list[str], spec: SandboxSpec, groups: Groups | None, secrets: tuple[int, ...]
 ) -> tuple[subprocess.Popen[bytes], FirstProcess, Group | None]:
     """A session of its own keeps the terminal's Ctrl-C for hb, which then cancels in order. The first
     process is held back until its limits are set and it is in its group."""
@@ -101,7 +104,7 @@ def _start(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={},
-            pass_fds=(theirs, held, *spec.fds),
+            pass_fds=(theirs, held, *spec.fds, *secrets),
             umask=UMASK,
             start_new_session=True,
         )
@@ -134,15 +137,22 @@ def _reap(process: subprocess.Popen[bytes], first: FirstProcess) -> tuple[int, U
 
 @dataclass(slots=True)
 class Log:
-    """One stream of a command, written to a file up to a limit; the rest is counted."""
+    """One stream of a command, written to a file up to a limit; the rest is counted. No value of a secret
+    reaches the file, not for a moment."""
 
     path: Path
     limit: int
+    redactor: Redactor = field(default_factory=lambda: Redactor(()))
     kept: int = 0
     dropped: int = 0
     _file: BinaryIO | None = None
 
     def write(self, data: bytes) -> None:
+        self._keep(self.redactor.feed(data))
+
+    def _keep(self, data: bytes) -> None:
+        if not data:
+            return
         if self._file is None:
             self._file = self.path.open("wb")
         room = max(self.limit - self.kept, 0)
@@ -151,9 +161,10 @@ class Log:
         self.dropped += max(len(data) - room, 0)
 
     def close(self) -> None:
+        self._keep(self.redactor.end())
         if self.dropped:
             self.limit += 200
-            self.write(f"\n… {self.dropped} bytes dropped (the limit is {self.limit - 200})\n".encode())
+            self._keep(f"\n… {self.dropped} bytes dropped (the limit is {self.limit - 200})\n".encode())
         if self._file is None:
             self.path.touch()
         else:

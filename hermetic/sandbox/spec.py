@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from hermetic.action import Output, Root
 from hermetic.epoch import SOURCE_DATE_EPOCH as SOURCE_DATE_EPOCH
 from hermetic.sandbox.cgroup import Group
+from hermetic.secret import Secret
 
 JOBSERVER = "/dev/hb-jobserver"  # /dev is the sandbox's own and in no output
 
@@ -41,7 +42,8 @@ class SandboxSpec:
     beyond the constants (SOURCE_DATE_EPOCH, TZ, LC_ALL, HOME=/build, PATH when not declared).
     ``speed`` is what tunes speed and is never in the key (MAKEFLAGS, MAX_JOBS, …); so are ``jobserver``,
     a FIFO that appears at JOBSERVER, and ``fds``, descriptors the command inherits. ``memory``: bytes that
-    its processes may have together, 0 for no limit.
+    its processes may have together, 0 for no limit. ``secrets`` appear as files in /run/secrets, and their
+    values in no log.
     """
 
     argv: tuple[str, ...]
@@ -58,6 +60,7 @@ class SandboxSpec:
     memory: int = 0
     jobserver: Path | None = None
     fds: tuple[int, ...] = ()
+    secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Command(Rule):
     timeout: int = 60
     modify: bool = False
     is_test: bool = False
+    secrets: list[str] = []
+    secret_generation: str = ""
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         tree = self.rootfs[Source].tree
@@ -41,6 +43,7 @@ class Command(Rule):
         made = ctx.run(
             "Command", ["/bin/bash", "-c", self.cmd], inputs=inputs, outputs=outputs, timeout=self.timeout,
             root=Root.OVERLAY if self.modify else Root.READONLY, uid=0 if self.modify else 1000, test=self.is_test,
+            secrets=self.secrets, secret_generation=self.secret_generation,
         )
         ref = next(iter(made.values()))
         return [Default(made, layout="tree" if ref.kind is Kind.TREE else "blob"), Source(ref), Files((Part("/", ref),))]

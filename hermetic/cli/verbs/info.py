@@ -15,6 +15,7 @@ def main(words: Sequence[str]) -> int:
     args = parser.parse(words)
     from hermetic import __version__
     from hermetic.cli import workspace
+    from hermetic.cli.secrets import vault_of
 
     found = workspace.find(Path.cwd(), args.config, args.set)
     rows = {
@@ -25,6 +26,8 @@ def main(words: Sequence[str]) -> int:
         "exec platform": found.exec_platform,
         "python": sys.executable,
     }
+    given = vault_of([], found.root).sources
+    rows["secrets"] = ", ".join(f"{name} (by {one.said})" for name, one in given.items()) or "none"
     for name, value in rows.items():
         print(f"{name:13}  {value}")
     return 0

@@ -27,6 +27,7 @@ BASE = Action(
     platform=(("ISA", "amd64"), ("OSFamily", "linux")),
 )
 INTERNAL = replace(BASE, mode=Mode.INTERNAL, argv=("merge", "{}"), env=(), platform=(), cwd="/")
+SECRETS = replace(BASE, secrets=("TOKEN",), secret_generation="1")
 FETCH = replace(INTERNAL, mode=Mode.FETCH, argv=("http", '{"sha256":"00"}'), inputs=())
 
 # name → (action, version, whether the key equals the base's)
@@ -53,6 +54,10 @@ CHANGES = {
     "internal": (INTERNAL, "1"),
     "internal-version": (INTERNAL, "2"),
     "internal-params": (replace(INTERNAL, argv=("merge", '{"replace":true}')), "1"),
+    "secrets": (SECRETS, ""),
+    "secrets-other": (replace(SECRETS, secrets=("OTHER",)), ""),
+    "secrets-two": (replace(SECRETS, secrets=("OTHER", "TOKEN")), ""),
+    "secrets-generation": (replace(SECRETS, secret_generation="2"), ""),
     "fetch": (FETCH, "1"),
     "fetch-pin": (replace(FETCH, argv=("http", '{"sha256":"11"}')), "1"),
 }
@@ -100,6 +105,11 @@ def test_what_must_not_matter(name: str) -> None:
 def test_mirrors_are_not_in_the_key() -> None:
     assert key(replace(FETCH, unkeyed='{"urls":["http://example.org"]}'), "1") == key(FETCH, "1")
     assert key(replace(FETCH, label="//other:y"), "1") == key(FETCH, "1")
+
+
+def test_the_secrets_of_a_fetch_are_not_in_its_key() -> None:
+    login = '{"auth":{"secret":"TOKEN","user":""},"urls":["http://example.org"]}'
+    assert key(replace(FETCH, secrets=("TOKEN",), unkeyed=login), "1") == key(FETCH, "1")
 
 
 def test_two_inputs_at_one_path_are_an_error_with_a_place() -> None:

@@ -159,7 +159,7 @@ def probe(tmp_path: Path, store: Any) -> Any:
 
 
 def seen(tmp_path: Path) -> Any:
-    return json.loads((tmp_path / "work0" / "scratch" / "out" / "0").read_text())
+    return json.loads((tmp_path / "work0" / "0" / "scratch" / "out" / "0").read_text())
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_a_broken_fetcher_is_a_defect(probe: Any, name: str, phrase: str) -> Non
 
 def test_nothing_of_a_worker_outlives_it(probe: Any, tmp_path: Path) -> None:
     probe("stays")
-    answer = tmp_path / "work0" / "scratch" / "out" / "0"
+    answer = tmp_path / "work0" / "0" / "scratch" / "out" / "0"
     size = answer.stat().st_size
     threading.Event().wait(0.2)
     assert answer.stat().st_size == size

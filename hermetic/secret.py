@@ -1,0 +1,120 @@
+"""Secrets as values: how they are named, what they may hold, and the forms in which they come to light.
+
+Guarantees: a ``Secret`` never shows its value in a repr, so no message, log line or traceback that formats
+one holds it. A value that cannot be told from ordinary text (shorter than ``SHORTEST``) is refused, because
+hiding it would hide half of every log and finding it in an output would mean nothing.
+
+The forms are a net for accidents: a tool that prints its configuration, a header in a debug log, a token
+left in a file. Who may run code with a secret can always write it in a form nobody looks for.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from hermetic.errors import SecretError
+
+FOLDER = "/run/secrets"  # in a sandbox: one file for each
+SHORTEST = 8  # bytes, without white space around them
+LONGEST = 64 << 10  # bytes
+LONGEST_GENERATION = 200  # characters
+WORD = 32  # bytes: a line of a longer value that is one such word is looked for by itself (the lines of a PEM key)
+WRAPS = (64, 76)  # columns at which base64 text is wrapped (RFC 7468, RFC 2045)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """``value``: exactly what was given. ``hosts``: where it may go over a network; empty for anywhere."""
+
+    name: str
+    value: bytes
+    hosts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name})"
+
+
+def is_name(text: str) -> bool:
+    """Whether a secret may be called so: like an environment variable, because one may hold it."""
+    return _NAME.fullmatch(text) is not None
+
+
+def fault(names: Sequence[str], generation: str, *, command: bool) -> str:
+    """What is wrong with the secrets that an action declares, or ""."""
+    if isinstance(names, str):
+        return f"secrets is a list of names, not {names!r:.80}"
+    for name in names:
+        if not isinstance(name, str) or not is_name(name):
+            return f"{name!r} is not the name of a secret"
+    if len(set(names)) != len(names):
+        return "a secret is named twice"
+    if not command:
+        return "only commands have a secret_generation" if generation else ""
+    if names and not generation:
+        return "a command that needs secrets states no secret_generation"
+    if generation and not names:
+        return "a secret_generation is stated, but no secrets"
+    if not isinstance(generation, str) or not generation.isprintable() or len(generation) > LONGEST_GENERATION:
+        return f"the secret_generation {generation!r:.60} is not a short text of one line"
+    return ""
+
+
+def checked(secret: Secret) -> Secret:
+    """The secret, if its value is one. Raises SecretError, without any part of the value."""
+    size = len(secret.value.strip())
+    if size == 0:
+        raise SecretError(f"the secret {secret.name} is empty", hint="look at where it comes from: hb info")
+    if size < SHORTEST:
+        raise SecretError(
+            f"the secret {secret.name} has {size} bytes, which cannot be told from ordinary text",
+            hint=f"use a value of {SHORTEST} bytes or more, or an ordinary attribute if it is no secret",
+        )
+    if len(secret.value) > LONGEST:
+        raise SecretError(
+            f"the secret {secret.name} has more than {LONGEST >> 10} KiB",
+            hint="keep what it unlocks elsewhere, and the key to it in the secret",
+        )
+    return secret
+
+
+def forms(value: bytes) -> frozenset[bytes]:
+    """The value without white space around it, and as base64 (at any place of a longer text, also wrapped),
+    hexadecimal, URL-quoted and JSON text has it; and the long words of a value of several lines."""
+    core = value.strip()
+    found = {core, core.hex().encode(), core.hex().upper().encode()}
+    found.update(_base64(core))
+    found.update(_quoted(core))
+    lines = core.split()
+    if b"\n" in core:
+        found.update(line for line in lines if len(line) >= WORD)
+    return frozenset(found)
+
+
+def _base64(core: bytes) -> Iterator[bytes]:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            # Only characters that depend on nothing but the value: not those shared with its neighbours.
+            text = encode(bytes(before) + core)
+            yield text[-(-before * 8 // 6) : (before + len(core)) * 8 // 6]
+        whole = encode(core).rstrip(b"=")
+        for width in WRAPS:
+            yield from (whole[at : at + width] for at in range(0, len(whole) - width + 1, width))
+
+
+def _quoted(core: bytes) -> Iterator[bytes]:
+    for safe in ("", "/"):
+        text = quote(core, safe=safe).encode()
+        yield text
+        yield re.sub(rb"%..", lambda found: found[0].lower(), text)
+    try:
+        decoded = core.decode()
+    except UnicodeDecodeError:
+        return
+    yield json.dumps(decoded)[1:-1].encode()
+    yield json.dumps(decoded, ensure_ascii=False)[1:-1].encode()
