@@ -23,6 +23,7 @@ from hermetic.errors import ActionError, HbError, SandboxUnavailable, StoreError
 from hermetic.redact import Redactor
 from hermetic.sandbox.bwrap import Layout, arguments
 from hermetic.sandbox.cgroup import Group, Groups
+from hermetic.sandbox.doubts import Before, Linux, Machine, give_files, require_files
 from hermetic.sandbox.first import FirstProcess, Usage, adopt_orphans
 from hermetic.sandbox.owners import read_record
 from hermetic.sandbox.secrets import opened
@@ -30,7 +31,6 @@ from hermetic.sandbox.spec import Cancel, Control, Ending, SandboxResult, Sandbo
 
 LOOK = 0.2  # seconds between looks at its memory
 POLL = 0.1  # seconds between looks at cancellation and the deadline
-LOW_SPACE = 1 << 20  # bytes: less free space than this at the end casts doubt on the outputs
 CHDIR = "Can't chdir to "  # how bubblewrap begins to say so
 UMASK = 0o022  # the caller's would show in the modes of what is made
 
@@ -38,16 +38,18 @@ UMASK = 0o022  # the caller's would show in the modes of what is made
 @dataclass(slots=True)
 class NamespaceSandbox:
     """``groups``: where sandboxes' control groups are made; without, only what the kernel says at the end
-    is measured, and no limit holds."""
+    is measured, and no limit holds. ``machine``: what may cast doubt on a result."""
 
     groups: Groups | None = None
+    machine: Machine = field(default_factory=Linux)
     name: str = "namespace"
 
     def run(self, spec: SandboxSpec, work: Path, cancel: Cancel) -> SandboxResult:
         layout = Layout(work)
+        require_files()
         with opened(spec.secrets) as secrets:
             argv = arguments(spec, layout, secrets)
-            killed_before = oom_kills()
+            before = Before.now(self.machine)
             started = time.monotonic()
             process, first, group = _start(argv, spec, self.groups, tuple(secrets.values()))
         if group is not None and isinstance(cancel, Control):
@@ -71,7 +73,7 @@ class NamespaceSandbox:
                 group.close()
         if not executed and stopped is None:
             _explain_setup_failure(logs[1].path)
-        oom = kills > 0 if kills is not None else oom_kills() > killed_before
+        oom = kills > 0 if kills is not None else before.killed()
         return SandboxResult(
             ending=stopped or _ending(code, oom, sure=kills is not None),
             exit_code=code,
@@ -82,7 +84,7 @@ class NamespaceSandbox:
             cpu=usage.cpu,
             max_rss=usage.max_rss,
             owners=read_record(work / "owners"),
-            tainted=_taint(work, oom),
+            tainted=before.doubt(work, oom),
             peak=max(usage.max_rss, group.peak if group is not None else 0),
             read=usage.read,
             written=usage.written,
@@ -120,6 +122,7 @@ def _start(
     with os.fdopen(release, "wb", 0) as let_go, suppress(OSError):  # killed already
         if first.pid:
             resource.prlimit(first.pid, resource.RLIMIT_CORE, (0, 0))
+            give_files(first.pid)
         let_go.write(b"x")
     return process, first, group
 
@@ -238,24 +241,6 @@ def _ending(code: int, oom: bool, *, sure: bool) -> Ending:
     if oom and code and (sure or code == 128 + signal.SIGKILL):
         return Ending.OOM
     return Ending.SIGNALLED if code > 128 else Ending.EXITED
-
-
-def oom_kills() -> int:
-    """How many processes the kernel has killed for memory since it started."""
-    try:
-        with open("/proc/vmstat", "rb") as stream:
-            return next((int(line.split()[1]) for line in stream if line.startswith(b"oom_kill ")), 0)
-    except OSError:
-        return 0
-
-
-def _taint(work: Path, oom: bool) -> str:
-    if oom:
-        return "the kernel killed a process for memory while it ran"
-    space = os.statvfs(work)
-    if space.f_bavail * space.f_frsize < LOW_SPACE or (space.f_files and not space.f_favail):
-        return "the disk was full while it ran"
-    return ""
 
 
 def _explain_setup_failure(stderr: Path) -> None:
