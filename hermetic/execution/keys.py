@@ -121,7 +121,7 @@ def _own_properties(action: Action) -> set[tuple[str, str]]:
     if kinds:
         found.add(("hb:files", ":".join(kinds)))
     if action.secrets:  # names; the generation says when the values mean something else
-        found |= {("hb:secrets", ":".join(action.secrets)), ("hb:secret-generation", action.secret_generation)}
+        found |= {("hb:secrets", ":".join(sorted(action.secrets))), ("hb:secret-generation", action.secret_generation)}
     return found
 
 
