@@ -71,6 +71,7 @@ def machine(found: Session) -> Iterator[Machine]:
         yield made
     finally:
         made.close()
+        found.groups.close()
 
 
 @contextmanager

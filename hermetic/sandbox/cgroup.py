@@ -1,7 +1,8 @@
 """One control group for each sandbox: its memory, its limit, its kills; frozen and thawed as a whole.
 
-Guarantees: a group is of one sandbox and is gone when that has ended; what a killed hb left goes with the
-next one; where the machine allows no groups, the process tree is measured instead and nothing else changes.
+Guarantees: a group is of one sandbox at a time, and gone after ``Groups.close``; what a killed hb left goes
+with the next one; where the machine allows no groups, the process tree is measured instead and nothing else
+changes.
 
 Either version of cgroups will do. On a hybrid machine memory is counted by version 1 and freezing is done
 by version 2, which also kills what is frozen.
@@ -9,6 +10,7 @@ by version 2, which also kills what is frozen.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -18,12 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from hermetic.sandbox.berth import Berth, Berths
+from hermetic.sandbox.cgroup_files import PREFIX, enable, hierarchies, kills_in, read, remove, sweep, usable, write
 from hermetic.sandbox.memory import PROC, family, signal_family, stat, tree_memory
 
-PREFIX = "hb-"
 OWN = ("anon", "shmem", "total_rss", "total_shmem")  # fields of memory.stat: version 2, version 1
 ROUNDS = 5  # looks for processes that were born while others were moved
-PATIENCE = 1.0  # seconds that a group's last processes may take to vanish
 
 
 class Group(Protocol):
@@ -69,11 +71,13 @@ class TreeGroup:
 @dataclass(slots=True)
 class KernelGroup:
     """``memory_folder``: of the memory controller; ``freezer``: a group of version 2, or of version 1's
-    freezer, made when it is first needed: most sandboxes are never frozen, and joining costs."""
+    freezer, made when it is first needed: most sandboxes are never frozen, and joining costs. ``berth``:
+    what has the memory's folder from one sandbox to the next, if anything does."""
 
     pid: int
     memory_folder: Path | None
     freezer: Path | None
+    berth: Berth | None = None
     now: int = 0
     peak: int = 0
     frozen: bool = False
@@ -85,19 +89,14 @@ class KernelGroup:
     def oom_kills(self) -> int | None:
         if self.memory_folder is None:
             return None
-        for name in ("memory.events", "memory.oom_control"):
-            with suppress(OSError, ValueError):
-                for line in (self.memory_folder / name).read_text().splitlines():
-                    if line.startswith("oom_kill "):
-                        return int(line.split()[1])
-        return None
+        return self.berth.new_kills() if self.berth is not None else kills_in(self.memory_folder)
 
     def freeze(self, on: bool) -> None:
         self.frozen = on
         if self.freezer is None or not self._gathered(self.freezer):
             signal_family(self.pid, signal.SIGSTOP if on else signal.SIGCONT)
-        elif not _write(self.freezer / "cgroup.freeze", "1" if on else "0"):
-            _write(self.freezer / "freezer.state", "FROZEN" if on else "THAWED")
+        elif not write(self.freezer / "cgroup.freeze", "1" if on else "0"):
+            write(self.freezer / "freezer.state", "FROZEN" if on else "THAWED")
 
     def _gathered(self, folder: Path) -> bool:
         """Whether all processes are in ``folder``; new ones may come while it is done."""
@@ -112,13 +111,16 @@ class KernelGroup:
             outside = [one for one in family(self.pid) if one not in inside]
             if not outside:
                 return True
-            inside.update(one for one in outside if _write(folder / "cgroup.procs", str(one)))
+            inside.update(one for one in outside if write(folder / "cgroup.procs", str(one)))
         return bool(inside)
 
     def close(self) -> None:
-        for folder in {self.memory_folder, self.freezer} - {None}:
+        kept = self.memory_folder if self.berth is not None else None
+        for folder in {self.memory_folder, self.freezer} - {None, kept}:
             assert folder is not None
-            _remove(folder)
+            remove(folder)
+        if self.berth is not None:
+            self.berth.leave()
 
 
 @dataclass(slots=True)
@@ -127,25 +129,30 @@ class Groups:
 
     memory: Path | None = None
     freezer: Path | None = None
-    _made: int = 0
+    _made: itertools.count[int] = field(default_factory=itertools.count)
     _name: str = field(default_factory=lambda: f"{PREFIX}{os.getpid()}-{time.monotonic_ns():x}")
+    _berths: Berths | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and Berths.possible(self.memory):
+            self._berths = Berths(self.memory, self._name)
 
     @staticmethod
     def find(proc: Path = PROC) -> Groups:
         """What this machine and this user may do. Leaves nothing behind."""
-        second, mounts = _hierarchies(proc)
+        second, mounts = hierarchies(proc)
         memory = freezer = None
-        if second is not None and _usable(second):
+        if second is not None and usable(second):
             freezer = second
-            if "memory" in _read(second / "cgroup.controllers").split() and _enable(second):
+            if "memory" in read(second / "cgroup.controllers").split() and enable(second):
                 memory = second
-        if memory is None and "memory" in mounts and _usable(mounts["memory"]):
+        if memory is None and "memory" in mounts and usable(mounts["memory"]):
             memory = mounts["memory"]
-        if freezer is None and "freezer" in mounts and _usable(mounts["freezer"]):
+        if freezer is None and "freezer" in mounts and usable(mounts["freezer"]):
             freezer = mounts["freezer"]
         for folder in {memory, freezer} - {None}:
             assert folder is not None
-            _sweep(folder)
+            sweep(folder)
         return Groups(memory, freezer)
 
     def enclosing(self) -> Iterator[Path]:
@@ -155,17 +162,28 @@ class Groups:
             yield folder
             folder = folder.parent
 
-    def make(self, pid: int, limit: int = 0) -> Group:
-        """A group with the process ``pid``, which has no children yet. ``limit``: bytes; 0 for none."""
-        self._made += 1
-        name = f"{self._name}-{pid}-{self._made}"
-        memory = self._join(self.memory, name, pid)
+    def berth(self, limit: int = 0) -> Berth | None:
+        """Where a sandbox is to be started, if it can be born in its group. ``limit``: bytes; 0 for none."""
+        return self._berths.take(limit) if self._berths is not None else None
+
+    def make(self, pid: int, limit: int = 0, berth: Berth | None = None) -> Group:
+        """The group of the process ``pid``: the ``berth`` where it was started, or a new one, to which it is
+        moved as long as it has no children."""
+        name = f"{self._name}-{pid}-{next(self._made)}"
         freezer = self.freezer / name if self.freezer is not None else None
-        if memory is not None and limit and not _write(memory / "memory.max", str(limit)):
-            _write(memory / "memory.limit_in_bytes", str(limit))
+        if berth is not None:
+            return KernelGroup(pid, berth.folder, freezer, berth)
+        memory = self._join(self.memory, name, pid)
+        if memory is not None and limit and not write(memory / "memory.max", str(limit)):
+            write(memory / "memory.limit_in_bytes", str(limit))
         if memory is None and freezer is None:
             return TreeGroup(pid)
         return KernelGroup(pid, memory, freezer)
+
+    def close(self) -> None:
+        """Nothing runs any more: what is kept from one sandbox to the next goes."""
+        if self._berths is not None:
+            self._berths.close()
 
     @staticmethod
     def _join(parent: Path | None, name: str, pid: int) -> Path | None:
@@ -174,94 +192,7 @@ class Groups:
         folder = parent / name
         with suppress(OSError):
             folder.mkdir(exist_ok=True)
-            if _write(folder / "cgroup.procs", str(pid)):
+            if write(folder / "cgroup.procs", str(pid)):
                 return folder
-        _remove(folder)
+        remove(folder)
         return None
-
-
-def _hierarchies(proc: Path) -> tuple[Path | None, dict[str, Path]]:
-    """This process's group in version 2, and in each controller of version 1."""
-    points: dict[str, tuple[Path, str]] = {}
-    for line in _read(proc / "self" / "mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        words, kind = before.split(), after.split()
-        if kind[:1] == ["cgroup2"]:
-            points[""] = Path(words[4]), words[3]
-        elif kind[:1] == ["cgroup"]:
-            points.update({name: (Path(words[4]), words[3]) for name in kind[2].split(",")})
-    found: dict[str, Path] = {}
-    for line in _read(proc / "self" / "cgroup").splitlines():
-        _, names, path = line.split(":", 2)
-        for name in names.split(","):
-            if name in points:
-                mount, root = points[name]
-                inside = path.removeprefix(root) if root != "/" else path
-                place = mount / inside.lstrip("/")
-                found[name] = place if place.is_dir() else mount
-    return found.pop("", None), found
-
-
-def _usable(folder: Path) -> bool:
-    """Whether a group can be made here and a process put into it."""
-    probe = folder / f"{PREFIX}probe-{os.getpid()}"
-    try:
-        probe.mkdir()
-    except OSError:
-        return False
-    try:
-        return os.access(probe / "cgroup.procs", os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK)
-    finally:
-        _remove(probe)
-
-
-def _enable(folder: Path) -> bool:
-    """Let groups below have the memory controller; the kernel refuses when processes live beside them."""
-    if "memory" in _read(folder / "cgroup.subtree_control").split():
-        return True
-    return _write(folder / "cgroup.subtree_control", "+memory")
-
-
-def _sweep(folder: Path) -> None:
-    """Empty groups of processes that are no more."""
-    for left in folder.glob(f"{PREFIX}*"):
-        owner = left.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not (PROC / owner).exists():
-            with suppress(OSError):
-                left.rmdir()
-
-
-def _remove(folder: Path) -> None:
-    """A group goes when its last process has: a moment after its parent learns of the end."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            folder.rmdir()
-            return
-        except FileNotFoundError:
-            return
-        except OSError:
-            if time.monotonic() > until:
-                return
-            time.sleep(0.001)
-
-
-def _write(path: Path, text: str) -> bool:
-    try:
-        handle = os.open(path, os.O_WRONLY)
-    except OSError:
-        return False
-    try:
-        os.write(handle, text.encode())
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

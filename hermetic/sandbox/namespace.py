@@ -99,8 +99,9 @@ def _start(
     adopt_orphans()
     status, theirs = os.pipe()
     held, release = os.pipe()
-    try:
-        process = subprocess.Popen(
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [argv[0], "--json-status-fd", str(theirs), "--block-fd", str(held), *argv[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -110,15 +111,21 @@ def _start(
             umask=UMASK,
             start_new_session=True,
         )
+
+    berth = groups.berth(spec.memory) if groups is not None else None
+    try:
+        process = berth.start(start) if berth is not None else start()
     except BaseException:
         os.close(status)
         os.close(release)
+        if berth is not None:
+            berth.leave()
         raise
     finally:
         os.close(theirs)
         os.close(held)
     first = FirstProcess.of(status)
-    group = groups.make(first.pid, spec.memory) if groups is not None and first.pid else None
+    group = groups.make(first.pid or process.pid, spec.memory, berth) if groups is not None else None
     with os.fdopen(release, "wb", 0) as let_go, suppress(OSError):  # killed already
         if first.pid:
             resource.prlimit(first.pid, resource.RLIMIT_CORE, (0, 0))

@@ -55,7 +55,7 @@ def main() -> None:
         sources = Sources(base, store, FileStates(base / "files.db"))
         scratch = base / "store" / "work"
         scratch.mkdir()
-        stage, sandbox = DiskStage(store), NamespaceSandbox(Groups.find())  # measured, as builds are
+        stage, sandbox = DiskStage(store), NamespaceSandbox(groups := Groups.find())  # measured, as builds are
         runner = Runner(store, store, stage, sandbox, sources, scratch, store.root / "derived", threading.Event())
         program = shutil.which("true") or "/bin/true"
 
@@ -81,6 +81,7 @@ def main() -> None:
         ours, peer = (statistics.median(times) for times in zip(*pairs, strict=True))
         row(f"sandboxed action (median of {count})", ours, "bwrap … true", peer)
         print(f"{'own overhead per action, median':45} {(ours - peer) * 1000:10.1f} ms")
+        groups.close()
         mean = statistics.fmean(one - other for one, other in pairs)
         print(f"{'own overhead per action, mean':45} {mean * 1000:10.1f} ms")
 
