@@ -446,7 +446,7 @@ class Executor:
         finally:
             self.machine.end(grant)
         self.machine.learn(done)
-        more = self.machine.again(done, grant) if second is None else None
+        more = self.machine.again(done, grant, second)
         return done if more is None else Again(action, keyed, more)
 
 

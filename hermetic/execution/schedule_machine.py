@@ -37,11 +37,13 @@ RESERVE = (64 << 20, 2 << 30)  # bytes of memory that are kept free, at least an
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """Another go at an action that was killed for memory. ``jobs``: at most."""
+    """Another go at an action that was killed or stopped for memory. ``jobs``: at most; ``killed``: whether
+    it was by the kernel, which is forgiven once."""
 
     claim: Claim
     jobs: int
     note: str
+    killed: bool = False
 
 
 class Observer(Protocol):
@@ -187,19 +189,24 @@ class Machine:
             return
         self.ledger.learn(step, usage, good=done.outcome not in BAD)
 
-    def again(self, done: Finished, grant: Grant) -> Second | None:
-        """Whether an action that ended so should get another go."""
-        if grant.cancel.is_set() or not (grant.squeezed or done.outcome is Outcome.OOM):
+    def again(self, done: Finished, grant: Grant, before: Second | None = None) -> Second | None:
+        """Whether an action that ended so should get another go. ``before``: the go it just had, if it was
+        not the first. What was stopped for others always gets one: it will be alone, and never stopped again."""
+        killed = done.outcome is Outcome.OOM
+        if grant.cancel.is_set() or not (grant.squeezed or killed):
+            return None
+        if not grant.squeezed and before is not None and before.killed:
             return None
         peak = done.usage.peak if done.usage is not None else 0
         jobs = fewer_jobs(grant.jobs, peak, self.budget.memory)
-        claim = replace(grant.claim, memory=2 * max(grant.claim.memory, peak), exclusive=grant.squeezed)
+        alone = grant.squeezed or grant.jobs <= 1  # with no job less to run, the neighbours have to go
+        claim = replace(grant.claim, memory=2 * max(grant.claim.memory, peak), exclusive=alone)
         if grant.squeezed:
             how = "was stopped as the machine's memory ran out; it will run alone"
         else:
             how = f"was killed for want of memory; tried again with {jobs}"
         note = f"{done.action.label} {done.action.mnemonic} had {show_size(peak)} with {_jobs(grant.jobs)} and {how}"
-        return Second(claim, jobs, note)
+        return Second(claim, jobs, note, killed or (before is not None and before.killed))
 
     def close(self) -> None:
         if self._watcher is not None:

@@ -56,6 +56,22 @@ def test_and_no_third(world, tmp_path: Path) -> None:
     assert outcomes(world.build("a")) == {"a": "built"}  # nothing was stored
 
 
+def test_what_was_killed_and_then_stopped_for_others_is_not_given_up(world, tmp_path: Path) -> None:
+    """The kernel's kill is forgiven once; giving way to others is no fault, and no third go is refused for it."""
+    found = machine(tmp_path)
+    world.add("a")
+    world.sandbox.endings = {"a": [Ending.OOM]}
+
+    def command(spec: Any, work: Path, cancel: Any) -> int:
+        cancel.squeezed = len(world.sandbox.ran) == 2
+        return world.copy(spec, work, cancel)
+
+    world.sandbox.commands["a"] = command
+    assert outcomes(world.build("a", machine=found)) == {"a": "built"}
+    assert world.sandbox.ran == ["a"] * 3
+    found.close()
+
+
 def test_what_was_stopped_for_others_runs_alone(world, tmp_path: Path) -> None:
     found = machine(tmp_path)
     running = threading.Semaphore(0)
