@@ -27,6 +27,8 @@ _PROPERTIES = {
     "hb:root": "what it may do to its root",
     "hb:writable": "writable inputs",
     "hb:files": "outputs that are files",
+    "hb:secrets": "secrets",
+    "hb:secret-generation": "secret generation",
 }
 
 

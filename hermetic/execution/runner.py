@@ -26,7 +26,7 @@ from hermetic.execution.schedule_grant import SETS_UP, STORES, Grant
 from hermetic.execution.sources import Sources
 from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
-from hermetic.redact import without
+from hermetic.redact import redacted, without
 from hermetic.sandbox.collect import collect
 from hermetic.sandbox.spec import Cancel, Ending, Mount, Sandbox, SandboxResult, SandboxSpec
 from hermetic.secret import Secret
@@ -80,6 +80,9 @@ class Runner:
         except HbError as error:
             without(error, secrets).at(action.location, action.label)
             return Finished(action, Outcome.FAILED, key=keyed.key.hash, wall=time.monotonic() - started, error=error)
+        except OSError as error:  # of what the command made: reports show the names
+            error.filename = redacted(str(error.filename), secrets) if error.filename and secrets else error.filename
+            raise
 
     def _operate(self, action: Action, keyed: Keyed, started: float) -> Finished:
         inputs = {one.input.path: one.resolved for one in keyed.components}

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -109,3 +114,130 @@ def test_no_byte_of_a_build_holds_a_value(workspace, given, tmp_path: Path, s3) 
     bucket = tmp_path / "bucket"
     assert downloaded(s3, url, bucket) > 2, "results and blobs were uploaded"
     assert found_in([bucket]) == []
+
+
+def test_a_leak_fails_with_its_place_and_is_nowhere(workspace, given, tmp_path: Path) -> None:
+    """Also where a forge shows failures: its annotations and pages."""
+    workspace.build_file(
+        TARGETS
+        + """
+command(name="leak", rootfs=":rootfs", secrets=["TOKEN"], secret_generation="1", cmd="mkdir -p out/deep; cp /run/secrets/TOKEN out/deep/f")
+command(name="says", rootfs=":rootfs", secrets=["PASSWORD"], secret_generation="1", cmd="cat /run/secrets/PASSWORD; exit 3")
+"""
+    )
+    page = tmp_path / "page"
+    page.touch()
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page), "GITHUB_WORKSPACE": str(workspace.root)}
+    token = ["--secret", f"TOKEN=file:{tmp_path}/token"]
+    done = workspace.hb("build", "//:leak", "//:says", "-k", *token, env={**given, **github})
+    assert done.code == 1
+    assert "the secret TOKEN is in build/out/deep/f (in //:leak)" in done.err
+    assert "[secret PASSWORD]" in done.err and "[secret PASSWORD]" in page.read_text()
+    assert done.err.count("::error file=BUILD.py") == 2
+    clean(done.out, done.err, page.read_text())
+    assert found_in([workspace.store, workspace.root / ".hb", page]) == []
+
+
+def test_a_missing_secret_is_named_with_its_line_and_a_hit_needs_none(workspace, given, tmp_path: Path) -> None:
+    workspace.build_file(TARGETS)
+    line = (workspace.root / "BUILD.py").read_text().splitlines().index("command(") + 1
+    token = ["--secret", f"TOKEN=file:{tmp_path}/token"]
+    missing = workspace.hb("build", "//:after", env=given)
+    assert missing.code == 1
+    assert f"BUILD.py:{line}: the secret TOKEN is not given (in //:user)" in missing.err
+    assert "--secret TOKEN=env:VARIABLE or --secret TOKEN=file:PATH, or set HB_SECRET_TOKEN" in missing.err
+    plan = workspace.hb("build", "//:after", "-n", "--json", env=given)
+    assert json.loads(plan.out.splitlines()[0])["plan"]["secrets"] == ["PASSWORD", "TOKEN"]
+    assert json.loads(plan.out.splitlines()[0])["plan"]["secrets_not_given"] == ["TOKEN"]
+    assert workspace.hb("build", "//:after", *token, env=given).code == 0
+    (tmp_path / "token").unlink()
+    for words in (token, []):  # the very same command, and another one
+        again = workspace.hb("build", "//:after", "--json", *words)
+        assert again.code == 0 and again.summary["outcomes"] == {"hit-local": 2}, again.err
+    text = (workspace.root / "BUILD.py").read_text()
+    workspace.write("BUILD.py", text.replace('secret_generation="1"', 'secret_generation="2"'))
+    assert workspace.hb("build", "//:after", env=given).code == 1
+    (tmp_path / "token").write_bytes(TOKEN)
+    assert workspace.hb("build", "//:after", *token, env=given).code == 0
+    why = workspace.hb("why", "//:after")
+    assert "secret generation" in why.out and "1 → 2" in why.out, why.out
+
+
+def test_a_shell_has_secrets_when_it_is_asked_to(workspace, given, tmp_path: Path) -> None:
+    workspace.build_file(TARGETS)
+    look = ["--", "/bin/bash", "-c", "ls /run/secrets && cat /run/secrets/PASSWORD"]
+    without = workspace.hb("shell", "//:user", *look)
+    assert without.code != 0
+    assert "its secrets come with --secrets only: PASSWORD, TOKEN" in without.err
+    token = ["--secret", f"TOKEN=file:{tmp_path}/token"]
+    given_to = workspace.hb("shell", "--secrets", *token, "//:user", *look, env=given)
+    assert given_to.code == 0, given_to.err
+    assert given_to.out == "PASSWORD\nTOKEN\n" + PASSWORD.decode()
+
+
+def test_info_names_them_and_the_workspace_cannot(workspace, given, tmp_path: Path) -> None:
+    info = workspace.hb("info", env=given)
+    assert "PASSWORD (by the environment)" in info.out
+    clean(info.out, info.err)
+    workspace.write("pyproject.toml", '[tool.hb]\n[tool.hb.secrets]\nTOKEN = "file:/root/.ssh/id_ed25519"\n')
+    refused = workspace.hb("build", "//:user", env=given)
+    assert refused.code == 7 and "[tool.hb] says nothing about secrets" in refused.err
+
+
+def test_a_rule_without_a_generation_is_an_error_with_its_line(workspace) -> None:
+    workspace.build_file('command(name="x", rootfs=":rootfs", secrets=["TOKEN"], cmd="true")\n')
+    done = workspace.hb("build", "//:x")
+    assert done.code == 7
+    line = len((workspace.root / "BUILD.py").read_text().splitlines())
+    assert f"BUILD.py:{line}: a command that needs secrets states no secret_generation" in done.err
+    assert 'write secret_generation = "1"' in done.err
+
+
+@pytest.mark.parametrize("moment", ["fetching", "running"])
+def test_a_kill_leaves_nothing(workspace, given, tmp_path: Path, moment: str) -> None:
+    """While a command has the secrets and has said them, or a worker is asking for a file with one."""
+    workspace.build_file(
+        """
+from rules.fetch import http_file
+command(
+    name="running", rootfs=":rootfs", secrets=["TOKEN", "PASSWORD"], secret_generation="1",
+    cmd="cat /run/secrets/*; echo; cat /run/secrets/* >&2; head -c 200000 /dev/zero; touch out.started; sleep 100",
+)
+"""
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        text = f'http_file(name="fetching", urls=["http://127.0.0.1:{port}/f"], sha256="{"0" * 64}", auth_secret="TOKEN")\n'
+        workspace.write("BUILD.py", (workspace.root / "BUILD.py").read_text() + text)
+        process = subprocess.Popen(
+            [str(ROOT / "hb"), "build", f"//:{moment}", "--secret", f"TOKEN=file:{tmp_path}/token"],
+            cwd=workspace.root,
+            env={**os.environ, **given, "HB_STORE": str(workspace.store)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            if moment == "fetching":
+                server.settimeout(60)
+                peer, _ = server.accept()
+                with peer:
+                    assert b"Bearer " + TOKEN in peer.recv(65536)
+                    os.killpg(process.pid, signal.SIGKILL)
+            else:
+                wait_for(lambda: list((workspace.store / "work").glob("*/*/build/out.started")))
+                os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert list((workspace.store / "work").iterdir()), "it was killed in the midst of it"
+    assert found_in([workspace.store, workspace.root / ".hb"]) == []
+
+
+def wait_for(ready: Callable[[], object]) -> None:
+    for _ in range(1200):
+        if ready():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never started")

@@ -22,6 +22,7 @@ from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
 from hermetic.store.operation import Resolved
 from hermetic.store.stage import DiskStage
+from hermetic.vault import Vault
 
 Command = Callable[[SandboxSpec, Path, Cancel], int]
 
@@ -88,6 +89,7 @@ class World:
     content: dict[str, bytes] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
     cancel: threading.Event = field(default_factory=threading.Event)
+    vault: Vault = field(default_factory=Vault)
 
     def add(self, name: str, *needs: Ref | str, command: str = "", **more: object) -> str:
         """An action with one output; a need that is a name is that action's output."""
@@ -132,7 +134,9 @@ class World:
         try:
             sources = Sources(self.root, self.store, states)
             stage, derived = DiskStage(self.store), self.store.root / "derived"
-            runner = Runner(self.store, self.store, stage, self.sandbox, sources, scratch, derived, self.cancel)
+            runner = Runner(
+                self.store, self.store, stage, self.sandbox, sources, scratch, derived, self.cancel, vault=self.vault
+            )
             chosen = Options(jobs, **options)
             return Executor(graph, runner, self.fetch, self.events, chosen, machine=machine).run("1", again)
         finally:
