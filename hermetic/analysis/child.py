@@ -54,15 +54,20 @@ def _write(descriptor: int, answer: dict[str, Any]) -> None:
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request: ``what`` is "graph", "targets" or "settings"."""
-    from hermetic.loading.loader import Loader
+    from hermetic.spans import UNHEARD, Recorder
 
+    spans = Recorder() if request.get("spans") else UNHEARD
+    with spans.span("import"):
+        from hermetic.loading.loader import Loader
     cache = Path(request["cache"]) if request.get("cache") else None
-    loader = Loader(Path(request["workspace"]), cache, request.get("ignore", ()))
+    loader = Loader(Path(request["workspace"]), cache, request.get("ignore", ()), spans)
     if request["what"] == "settings":
-        return _settings(loader, request)
-    if request["what"] == "targets":
-        return _targets(loader, cache, request)
-    return _graph(loader, cache, request)
+        answer = _settings(loader, request)
+    elif request["what"] == "targets":
+        answer = _targets(loader, cache, request)
+    else:
+        answer = _graph(loader, cache, request)
+    return {**answer, "spans": spans.rows()} if isinstance(spans, Recorder) else answer
 
 
 def _graph(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str, Any]:
@@ -70,11 +75,12 @@ def _graph(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str
     from hermetic.analysis.front import analyse
 
     past = request.get("since")
-    memory = (
-        recollection.recall(cache, past["name"], past["changed"], request["exec_platform"]) if cache and past else None
-    )
-    if memory is not None:
-        loader.recall(memory.packages, memory.seen)
+    memory = None
+    with loader.spans.span("recall"):
+        if cache and past:
+            memory = recollection.recall(cache, past["name"], past["changed"], request["exec_platform"])
+        if memory is not None:
+            loader.recall(memory.packages, memory.seen)
     answer = analyse(
         loader,
         request["patterns"],
@@ -88,7 +94,8 @@ def _graph(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str
     modules = {**(memory.modules if memory is not None else {}), **_modules(loader.workspace)}
     name = ""
     if cache is not None and not answer.errors:
-        name = recollection.keep(cache, loader, answer.analyser, modules, answer.found)
+        with loader.spans.span("remember"):
+            name = recollection.keep(cache, loader, answer.analyser, modules, answer.found)
     return {
         "lines": answer.lines,
         "errors": [error.to_dict() for error in answer.errors],

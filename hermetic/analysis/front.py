@@ -64,12 +64,14 @@ def _analyse(
     analyser = Analyser(loader, exec_platform)
     prepare(analyser)
     config = configuration(analyser.settings, overrides)
-    labels = expand(loader, patterns, tests_only)
+    with loader.spans.span("expand"):
+        labels = expand(loader, patterns, tests_only)
     found: list[Configured] = []
     errors: list[HbError] = []
     for label in labels:
         try:
-            found.append(analyser.analyse(label, config))
+            with loader.spans.span("analyse", label=str(label)):
+                found.append(analyser.analyse(label, config))
         except HbError as error:
             if not keep_going:
                 raise

@@ -56,8 +56,9 @@ def show(found: Session, target: TargetNode | Shown, resolved: Resolved) -> Show
     if stays_remote(found.store, resolved):
         digest, path = digest_of(target, resolved, found.store), ""
     else:
-        register(found.store.root, found.out)
-        digest, place = publish(target, resolved, found.out, found.store, found.stage, found.derived)
+        with found.watch.spans.span("publish", label=target.label):
+            register(found.store.root, found.out)
+            digest, place = publish(target, resolved, found.out, found.store, found.stage, found.derived)
         path = str(place)
     return Shown(
         target.id,

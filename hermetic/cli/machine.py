@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermetic.cli.streams import say
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import CommandLineError
 from hermetic.execution.schedule import Budget
@@ -19,7 +17,6 @@ from hermetic.execution.schedule_machine import Machine, capacity
 from hermetic.sizes import parse_size
 
 if TYPE_CHECKING:
-    from hermetic.action import ActionGraph
     from hermetic.cli.session import Session
     from hermetic.execution.outcome import BuildResult, Reporter
 
@@ -66,37 +63,13 @@ def machine(found: Session) -> Iterator[Machine]:
         fifos=found.scratch,
         enclosing=enclosing,
         cap=cap,
+        spans=found.watch.spans,
     )
     try:
         yield made
     finally:
         made.close()
         found.groups.close()
-
-
-@contextmanager
-def profiled(
-    args: argparse.Namespace, graph: ActionGraph, found: Machine, began: float
-) -> Iterator[Callable[[BuildResult], BuildResult]]:
-    """Write --profile for the result that is handed to what this gives."""
-    if not getattr(args, "profile", None):
-        yield lambda result: result
-        return
-    from hermetic.report.trace import Profile
-
-    profile = found.observer = Profile(began)
-    profile.stage("load and analyse", began)
-    since = time.monotonic()
-
-    def keep(result: BuildResult) -> BuildResult:
-        profile.stage("execute", since)
-        try:
-            profile.write(Path(args.profile), graph, result)
-        except OSError as error:
-            say(f"hb: the profile {args.profile} cannot be written: {error.strerror}")
-        return result
-
-    yield keep
 
 
 def telling(args: argparse.Namespace, reporter: Reporter) -> tuple[Reporter, Callable[[BuildResult], None]]:

@@ -22,6 +22,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.set_defaults(verb=verb)
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """``-//pkg:x`` and ``-:x`` take targets away; argparse must not read them as options."""
@@ -60,7 +61,7 @@ def add_build(parser: Parser) -> None:
     )
     group.add_argument("--local-memory", metavar="SIZE", help="memory that actions share, like 12G (default: auto)")
     group.add_argument("--strategy", choices=["namespace"], default="namespace", help="what runs actions")
-    group.add_argument("--profile", metavar="FILE", help="write what ran when, as a trace for Perfetto or Chrome")
+    group.add_argument("--profile", metavar="FILE", help="write what took how long, as a trace for Perfetto or Chrome")
     group.add_argument("--events", metavar="FILE", help="write what happens, one JSON object per line")
     group.add_argument("--keep-going", "-k", action="store_true", help="build what does not depend on a failure")
     group.add_argument("--dry-run", "-n", action="store_true", help="say what would run, and run nothing")

@@ -57,7 +57,8 @@ def _keep(found: Session, command: Sequence[str], result: BuildResult, record: R
         interrupted=result.interrupted,
     )
     try:
-        return history_of(found.store.root).add(head, record).state
+        with found.watch.spans.span("write history"):
+            return history_of(found.store.root).add(head, record).state
     except (OSError, HbError) as error:
         say(f"hb: hb log and hb why will not know this build: {error}")
         return ""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermetic.cli.streams import say
 from hermetic.errors import BuildFileError, CommandLineError, Location, did_you_mean
+from hermetic.spans import Spans
 
 if TYPE_CHECKING:
     from hermetic.cli.workspace import Workspace
@@ -59,17 +60,18 @@ def add_remote(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def remote_cache(
-    found: Workspace, args: argparse.Namespace, disk: DiskStore, cancelled: Callable[[], bool]
+    found: Workspace, args: argparse.Namespace, disk: DiskStore, cancelled: Callable[[], bool], spans: Spans
 ) -> Iterator[RemoteCache | None]:
     """The remote in use, or None. At the end uploads are waited for and what was odd is said."""
-    cache = _made(found, args, disk)
+    cache = _made(found, args, disk, spans)
     if cache is None:
         yield None
         return
     try:
         yield cache
         if not cancelled():
-            _wait(cache, args.no_wait_uploads)
+            with spans.span("wait for uploads"):
+                _wait(cache, args.no_wait_uploads)
     finally:
         cache.close()
     for line in cache.summary():
@@ -103,7 +105,7 @@ def stays_remote(store: DiskStore, resolved: Resolved) -> bool:
     return left is not None and left(resolved)
 
 
-def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore) -> RemoteCache | None:
+def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore, spans: Spans) -> RemoteCache | None:
     if not hasattr(args, "remote_cache"):
         return None
     table = cache_table(found)
@@ -130,7 +132,12 @@ def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore) -> Remote
     if not terms.policy.keys:
         hint = f'name whose results may be read: [tool.hb.trust] {terms.policy.name} = ["ed25519:…"]'
         raise CommandLineError(f"the trust policy {terms.policy.name!r} has no keys", hint=hint)
-    return RemoteCache(connect(address), address.identity, disk, terms)
+    remote = connect(address)
+    if spans.heard:
+        from hermetic.store.remote.watched import WatchedRemote
+
+        remote = WatchedRemote(remote, spans)
+    return RemoteCache(remote, address.identity, disk, terms)
 
 
 def _zones(args: argparse.Namespace, table: Mapping[str, Any], address: Address) -> tuple[str, ...]:

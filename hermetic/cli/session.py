@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from hermetic.action import ActionGraph
 from hermetic.cli import workspace
-from hermetic.cli.machine import check, jobs_of, machine, profiled, telling
+from hermetic.cli.machine import check, jobs_of, machine, telling
 from hermetic.cli.null import new_build_id
 from hermetic.cli.remote import remote_cache, results, tidy, tiered
 from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.secrets import vault_of
+from hermetic.cli.watch import Watch, watching
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import FetchError
 from hermetic.execution.executor import Earlier, Executor, Options
@@ -33,6 +34,7 @@ from hermetic.execution.sources import Sources
 from hermetic.fetch.spec import FetchRequest
 from hermetic.sandbox.cgroup import Groups
 from hermetic.sandbox.namespace import NamespaceSandbox
+from hermetic.spans import UNHEARD, Spans
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
 from hermetic.store.lease import in_use
@@ -58,7 +60,7 @@ class Session:
     cancel: threading.Event
     remote: Results | None = None  # of the remote cache
     vault: Vault = field(default_factory=Vault)
-    began: float = field(default_factory=time.monotonic)
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def derived(self) -> Path:
@@ -88,9 +90,11 @@ class Session:
         tests_only: bool = False,
         keep_going: bool = False,
     ) -> Loaded:
-        return frontend(self.workspace).graph(
-            patterns, package=self.workspace.package, keep_going=keep_going, tests_only=tests_only, since=since
-        )
+        spans = self.watch.spans
+        with spans.span("load"):
+            return frontend(self.workspace, spans).graph(
+                patterns, package=self.workspace.package, keep_going=keep_going, tests_only=tests_only, since=since
+            )
 
     def runner(self) -> Runner:
         return Runner(
@@ -105,6 +109,7 @@ class Session:
             keep=getattr(self.args, "sandbox_debug", False),
             remote=self.remote,
             vault=self.vault,
+            spans=self.watch.spans,
         )
 
     @property
@@ -131,8 +136,9 @@ class Session:
         with machine(self) as found:
             told, ended = telling(args, reporter)
             executor = Executor(graph, self.runner(), self.fetch, told, options, earlier, found)
-            with profiled(args, graph, found, self.began) as keep:
-                result = keep(executor.run(new_build_id(), again))
+            with self.watch.spans.span("execute"):
+                result = executor.run(new_build_id(), again)
+            self.watch.built(graph, result)
             ended(result)
             return result
 
@@ -153,8 +159,14 @@ class Session:
 @contextmanager
 def session(args: argparse.Namespace) -> Iterator[Session]:
     """A session for parsed options; cleans up its scratch folder at the end."""
-    found = workspace.find(Path.cwd(), args.config, args.set)
-    check(args, found)
+    with watching(args) as watch:
+        found = workspace.find(Path.cwd(), args.config, args.set)
+        check(args, found)
+        yield from _opened(found, args, watch)
+
+
+def _opened(found: Workspace, args: argparse.Namespace, watch: Watch) -> Iterator[Session]:
+    began = time.monotonic()
     vault = vault_of(getattr(args, "secret", []), found.root)
     disk = DiskStore(found.store_path(args.store))
     states = FileStates(found.state_beside(disk.root) / "files.db")
@@ -163,18 +175,20 @@ def session(args: argparse.Namespace) -> Iterator[Session]:
         with (
             in_use(disk.root),
             scratch_folder(disk.root, keep=getattr(args, "sandbox_debug", False)) as scratch,
-            remote_cache(found, args, disk, cancel.is_set) as remote,
+            remote_cache(found, args, disk, cancel.is_set, watch.spans) as remote,
         ):
             store = tiered(found, args, disk, remote)
-            sources = Sources(found.root, store, states)
+            sources = Sources(found.root, store, states, watch.spans)
             stage = DiskStage(store)
-            yield Session(found, store, stage, states, sources, args, scratch, cancel, results(store), vault)
-        tidy(found, disk)
+            watch.spans.past("open", began, time.monotonic())
+            yield Session(found, store, stage, states, sources, args, scratch, cancel, results(store), vault, watch)
+        with watch.spans.span("tidy"):
+            tidy(found, disk)
     finally:
         states.close()
 
 
-def frontend(found: Workspace) -> Frontend:
+def frontend(found: Workspace, spans: Spans = UNHEARD) -> Frontend:
     writable = os.access(found.root, os.W_OK)
     return Frontend(
         workspace=found.root,
@@ -184,4 +198,5 @@ def frontend(found: Workspace) -> Frontend:
         ignore=found.options["ignore"],
         deadline=float(found.options["load_deadline"]),
         memory=int(found.options["load_memory"]) << 20,
+        spans=spans,
     )

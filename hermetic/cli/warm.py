@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hermetic.cli.asked import asked
+from hermetic.cli.watch import unwatched
 from hermetic.execution.snapshot import Snapshot, magic, published_places, snapshot_path
 from hermetic.execution.snapshot import identities as identities_of
 from hermetic.store.sections import Damaged, Sections
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from hermetic.execution.snapshot import Shown
     from hermetic.store.operation import Resolved
 
-UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--profile", "--events", "--help", "-h"})
+UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--help", "-h"})
 
 
 def _unremembered(command: Sequence[str]) -> bool:
@@ -44,6 +45,7 @@ def _unremembered(command: Sequence[str]) -> bool:
 def answer(command: Sequence[str]) -> int | None:
     """The exit code when nothing has changed since this very command last ended well here, else None."""
     started = time.monotonic()
+    command, files = unwatched(command)
     if _unremembered(command) or asked(command):
         return None
     cwd = Path.cwd()
@@ -56,11 +58,12 @@ def answer(command: Sequence[str]) -> int | None:
             snapshot = Snapshot.read(sections)
     except (Damaged, OSError):
         return None
+    read = time.monotonic()
     if not snapshot.null:
         return None
-    from hermetic.cli.null import report
+    from hermetic.cli.null import Null, report
 
-    return report(snapshot, command, started)
+    return report(Null(snapshot, command, files, started, read))
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,16 @@ def recall(found: Session, command: Sequence[str]) -> Past | None:
 
     if _unremembered(command):
         return None
+    spans, place = found.watch.spans, _place(found, command)
+    if not place.exists():
+        return None
     try:
-        with Sections(_place(found, command), magic()) as sections:
+        with spans.span("read snapshot"), Sections(place, magic()) as sections:
             snapshot, columns = Snapshot.read(sections), Columns.read(sections)
-        return Past(snapshot, columns, frozenset(snapshot.witness.changed(found.states.digest)))
+        with spans.span("compare files", files=len(snapshot.witness.files)) as span:
+            changed = frozenset(snapshot.witness.changed(found.states.digest))
+            span.say(changed=len(changed))
+        return Past(snapshot, columns, changed)
     except (Damaged, OSError):
         return None
 
@@ -159,7 +168,7 @@ def _rebuilt(found: Session, command: Sequence[str], reporter: Reporter, past: P
     rows = _shown_again(found, [row for row in snapshot.rows if row.id not in bad], artifacts, snapshot.published)
     ended = Ended(result, len(snapshot.rows), rows, outcomes)
     if _certain(found, ended):
-        with suppress(Moved, OSError):
+        with found.watch.spans.span("write snapshot"), suppress(Moved, OSError):
             seen = {path: node.digest.hash for path, node in found.sources.seen.items()}
             witness = snapshot.witness.renewed(seen, found.states.digest)
             _write(
@@ -200,10 +209,15 @@ def _certain(found: Session, ended: Ended) -> bool:
 
 def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
     """Remember a build that went well. ``state``: what the history calls its graph."""
-    from hermetic.execution.columns import Columns, shown_sources, sources_of
-
     if _unremembered(command) or not _certain(found, ended):
         return
+    with found.watch.spans.span("write snapshot"):
+        _keep(found, loaded, command, ended, state)
+
+
+def _keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
+    from hermetic.execution.columns import Columns, shown_sources, sources_of
+
     finished = {name: ended.result.finished[name] for name in sorted(ended.result.finished)}
     own = {path: found.states.digest(place).hash if place.exists() else "" for path, place in _own_files(found).items()}
     front = {**loaded.read_files, **own}
@@ -263,4 +277,4 @@ def _write(
 
 
 def _place(found: Session, command: Sequence[str]) -> Path:
-    return snapshot_path(found.state, command, str(Path.cwd()), os.environ)
+    return snapshot_path(found.state, unwatched(command)[0], str(Path.cwd()), os.environ)

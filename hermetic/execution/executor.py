@@ -33,6 +33,7 @@ from hermetic.execution.outcome import GOOD, BuildResult, Finished, Foresight, O
 from hermetic.execution.runner import Runner
 from hermetic.execution.schedule import Budget, Claim, Schedule, Task
 from hermetic.execution.schedule_flight import Flights
+from hermetic.execution.schedule_grant import spent
 from hermetic.execution.schedule_machine import UNLIMITED, Machine, Second
 from hermetic.execution.schedule_order import first_guess, guesses, mnemonic_of, rests
 from hermetic.execution.state import Again, Done, Event, Missed, Phase, State
@@ -107,7 +108,8 @@ class Executor:
         self.reporter.planned(len(state.waiting))
         interrupted = False
         flights = self._flights = Flights(self.runner.derived.parent / FLIGHTS)
-        pools = [ThreadPoolExecutor(size) for size in (self._width, self.options.jobs, 1)]
+        sizes = {"look": self._width, "run": self.options.jobs, "fetch": 1}
+        pools = [ThreadPoolExecutor(size, name) for name, size in sizes.items()]
         try:
             self._loop(state, *pools)
         except KeyboardInterrupt:
@@ -416,8 +418,10 @@ class Executor:
     def _looked(
         self, action: Action, made: Mapping[tuple[str, str], Resolved], again: bool
     ) -> Sequence[Finished | Missed]:
-        keyed = self._lookup.key(action, made)
-        hit = None if again else self._lookup.find(action, keyed)
+        with self.runner.spans.span("look", label=action.label, mnemonic=action.mnemonic) as span:
+            keyed = self._lookup.key(action, made)
+            hit = None if again else self._lookup.find(action, keyed)
+            span.say(key=keyed.key.hash, outcome=hit.outcome.value if hit else "miss")
         if hit is not None:
             return [hit]
         if self.options.dry_run:
@@ -440,11 +444,16 @@ class Executor:
 
     def _granted(self, action: Action, keyed: Keyed, claim: Claim, second: Second | None) -> Finished | Again:
         self.reporter.started(action)
-        grant = self.machine.start(action, claim, self.runner.cancel, second.jobs if second else 0)
-        try:
-            done = replace(self.runner.run(action, keyed, grant), trace=keyed.trace)
-        finally:
-            self.machine.end(grant)
+        named = {"action": action.id, "label": action.label, "mnemonic": action.mnemonic, "key": keyed.key.hash}
+        with self.runner.spans.span("action", **named) as span:
+            grant = self.machine.start(action, claim, self.runner.cancel, second.jobs if second else 0)
+            try:
+                done = replace(self.runner.run(action, keyed, grant), trace=keyed.trace)
+                span.say(outcome=done.outcome.value, **spent(done.usage))
+            finally:
+                span.say(cpus=grant.claim.cpus, jobs=grant.jobs)
+                self.machine.end(grant)
+                grant.told(self.runner.spans)
         self.machine.learn(done)
         more = self.machine.again(done, grant, second)
         return done if more is None else Again(action, keyed, more)

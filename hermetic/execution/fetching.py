@@ -35,7 +35,7 @@ class Fetching:
         """Pins that are in the store are hits; the rest goes to the fetcher together."""
         done: dict[str, Finished] = {}
         left: list[tuple[Action, Keyed]] = []
-        with ThreadPoolExecutor(self.width) as pool:
+        with ThreadPoolExecutor(self.width, "look") as pool:
             found = list(pool.map(self._before, actions))
         for action, (keyed, hit) in zip(actions, found, strict=True):
             if hit is not None:
@@ -50,8 +50,11 @@ class Fetching:
         return [done[action.id] for action in actions]
 
     def _before(self, action: Action) -> tuple[Keyed, Finished | None]:
-        keyed = self.lookup.key(action, {})
-        return keyed, self.lookup.fetched(action, keyed)
+        with self.lookup.runner.spans.span("look", label=action.label, mnemonic=action.mnemonic) as span:
+            keyed = self.lookup.key(action, {})
+            hit = self.lookup.fetched(action, keyed)
+            span.say(key=keyed.key.hash, outcome=hit.outcome.value if hit else "miss")
+            return keyed, hit
 
     def _fetched(self, left: Sequence[tuple[Action, Keyed]]) -> dict[str, Finished]:
         for action, _ in left:
@@ -64,7 +67,10 @@ class Fetching:
         runner = self.lookup.runner
         work = Path(tempfile.mkdtemp(dir=runner.scratch))
         try:
-            replies = self.fetch(left[0][0].argv[0], requests, work)
+            operation = left[0][0].argv[0]
+            named = tuple(action.id for action, _ in left)
+            with runner.spans.span("fetch", operation=operation, actions=named):
+                replies = self.fetch(operation, requests, work)
         finally:
             remove_tree(work)
         wall = time.monotonic() - started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from hermetic.analysis.lines import GraphLines, Known, graph_in
 from hermetic.analysis.targetfile import Block, check, decode
 from hermetic.errors import BuildFileError, HbError, InternalError, from_dict
 from hermetic.sandbox.loaderbox import run_boxed_python
+from hermetic.spans import UNHEARD, Spans
 
 PATIENCE = 4  # the deadline is CPU time; this many times as long may pass on a busy machine
 
@@ -29,6 +31,7 @@ class Frontend:
     ignore: Sequence[str] = ()
     deadline: float = 120.0
     memory: int = 4 << 30
+    spans: Spans = UNHEARD
 
     def graph(
         self,
@@ -55,8 +58,10 @@ class Frontend:
             raise errors[0]
         if "graph" not in answer:
             raise errors[0]
+        with self.spans.span("decode"):
+            graph = graph_in(lines_in(answer), since.known if since else None)
         return Loaded(
-            graph_in(lines_in(answer), since.known if since else None),
+            graph,
             tuple(errors),
             dict(answer["locks"]),
             _texts_by_path(answer.get("read_files")),
@@ -104,7 +109,9 @@ class Frontend:
             "cache": str(self.cache) if self.cache else None,
             "memory": self.memory,
             "cpu_seconds": int(self.deadline),
+            "spans": self.spans.heard,
         }
+        since = time.monotonic()
         answer = run_boxed_python(
             "hermetic.analysis.child",
             json.dumps(full).encode(),
@@ -115,7 +122,9 @@ class Frontend:
         )
         if answer.returncode != 0 or not answer.stdout:
             raise _explained(answer.returncode, answer.stderr.decode("utf-8", "replace"))
-        return answer_in(answer.stdout)
+        found = answer_in(answer.stdout)
+        self.spans.adopt("loader", found.get("spans"), since, time.monotonic())
+        return found
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ class Lookup:
 
         version = operation(action.argv[0]).full_version(action.argv[1]) if action.mode is Mode.INTERNAL else ""
         try:
-            return key_of(action, resolve, self.runner.store, version or ("1" if action.mode is Mode.FETCH else ""))
+            with self.runner.spans.span("key"):
+                return key_of(action, resolve, self.runner.store, version or ("1" if action.mode is Mode.FETCH else ""))
         except ActionError as error:
             raise error.at(action.location, action.label) from None
 
@@ -48,11 +49,18 @@ class Lookup:
         return self.here(action, keyed) or self._pinned(action, keyed) or self.remote(action, keyed)
 
     def here(self, action: Action, keyed: Keyed) -> Finished | None:
-        return self._usable(action, keyed, self.runner.cache.get(keyed.key), Outcome.HIT_LOCAL)
+        with self.runner.spans.span("local cache") as span:
+            hit = self._usable(action, keyed, self.runner.cache.get(keyed.key), Outcome.HIT_LOCAL)
+            span.say(result="hit" if hit else "miss")
+        return hit
 
     def remote(self, action: Action, keyed: Keyed) -> Finished | None:
-        message = self.runner.remote(keyed.key) if self.runner.remote is not None else None
-        hit = self._usable(action, keyed, message, Outcome.HIT_REMOTE)
+        if self.runner.remote is None:
+            return None
+        with self.runner.spans.span("remote cache") as span:
+            message = self.runner.remote(keyed.key)
+            hit = self._usable(action, keyed, message, Outcome.HIT_REMOTE)
+            span.say(result="hit" if hit else "miss")
         if hit is None or message is None:
             return None
         self.runner.store.put(keyed.command)  # as if it had run here: hb why compares old command lines

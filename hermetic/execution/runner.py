@@ -31,6 +31,7 @@ from hermetic.sandbox.collect import collect
 from hermetic.sandbox.spec import Cancel, Ending, Mount, Sandbox, SandboxResult, SandboxSpec
 from hermetic.secret import Secret
 from hermetic.sizes import show_size
+from hermetic.spans import UNHEARD, Spans
 from hermetic.store.leaks import GuardedStore
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.store.protocols import ActionCache, BlobStore, Stage
@@ -61,6 +62,7 @@ class Runner:
     keep: bool = False
     remote: Callable[[Digest], pb.ActionResult | None] | None = None  # results that the cache has not
     vault: Vault = field(default_factory=Vault)
+    spans: Spans = UNHEARD
 
     def run(self, action: Action, keyed: Keyed, grant: Grant | None = None) -> Finished:
         """``grant``: what of the machine it may use; none is one job without limits."""
@@ -118,7 +120,8 @@ class Runner:
             return ended(problem[0], {}, problem[1])
         try:
             store = GuardedStore(self.store, secrets, work) if secrets else self.store
-            outputs = collect(action.outputs, result, keyed.input_root, store)
+            with self.spans.span("hash outputs"):
+                outputs = collect(action.outputs, result, keyed.input_root, store)
         except ActionError as error:
             return ended(Outcome.FAILED, {}, without(error, secrets).at(action.location, action.label))
         changed = self.sources.unchanged(action)
@@ -146,7 +149,7 @@ class Runner:
             roots = [roots[0], tree.merge(roots[1:], self.store.read, self.store.put)]
         return SandboxSpec(
             argv=action.argv,
-            roots=tuple(self.stage.tree(root) for root in roots),
+            roots=tuple(self._staged(root) for root in roots),
             mounts=tuple(self._mount(path, found) for path, found in sorted(mounts.items())),
             outputs=action.outputs,
             env=action.env,
@@ -163,7 +166,11 @@ class Runner:
             executable = first.executable or found[0].input.executable
             return Mount(self.store.path(first.digest, executable=executable), path)
         root = tree.merge([one.resolved.digest for one in found], self.store.read, self.store.put)
-        return Mount(self.stage.tree(root), path, writable)
+        return Mount(self._staged(root), path, writable)
+
+    def _staged(self, root: Digest) -> Path:
+        with self.spans.span("stage", tree=root.hash):
+            return self.stage.tree(root)
 
 
 def _problem(action: Action, result: SandboxResult, grant: Grant) -> tuple[Outcome, HbError] | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hermetic.execution.schedule import Claim
+from hermetic.proto import hb_pb2
 from hermetic.sandbox.cgroup import Group
 from hermetic.sandbox.spec import Cancel, SandboxSpec
+from hermetic.spans import Spans
 
 SETS_UP, RUNS, STORES = "sets up", "runs", "stores"
 
@@ -31,9 +34,26 @@ class Grant:
     def phase(self, name: str) -> None:
         self.phases.append((name, time.monotonic()))
 
+    def told(self, spans: Spans) -> None:
+        """Its phases, at its end."""
+        for (name, since), (_, until) in itertools.pairwise([*self.phases, ("", time.monotonic())]):
+            spans.past(name, since, until)
+
     def is_set(self) -> bool:
         return self.squeezed or self.cancel.is_set()
 
     def joined(self, group: Group) -> None:
         self.group = group
         self.phase(RUNS)
+
+
+def spent(usage: hb_pb2.Usage | None) -> dict[str, int | float]:
+    """What an action took, as its span says it."""
+    if usage is None:
+        return {}
+    return {
+        "cpu_s": round(usage.cpu, 3),
+        "peak_bytes": usage.peak,
+        "read_bytes": usage.read,
+        "written_bytes": usage.written,
+    }

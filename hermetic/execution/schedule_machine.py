@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from hermetic.action import Action, Inline, Mode
 from hermetic.execution.outcome import Finished, Outcome
@@ -30,6 +29,7 @@ from hermetic.sandbox.jobserver_tools import Tools, settings, tools_in
 from hermetic.sandbox.memory import machine_memory, stalled, tightest
 from hermetic.sandbox.spec import Cancel, SandboxSpec
 from hermetic.sizes import show_size
+from hermetic.spans import UNHEARD, Spans
 
 BAD = (Outcome.FAILED, Outcome.TIMEOUT, Outcome.OOM)
 RESERVE = (64 << 20, 2 << 30)  # bytes of memory that are kept free, at least and at most
@@ -46,20 +46,6 @@ class Second:
     killed: bool = False
 
 
-class Observer(Protocol):
-    """Learns what happened on the machine. Called from several threads."""
-
-    def ended(self, grant: Grant) -> None: ...
-    def count(self, name: str, values: Mapping[str, float]) -> None: ...
-
-
-class Nobody:
-    """An observer that looks away."""
-
-    def ended(self, grant: Grant) -> None: ...
-    def count(self, name: str, values: Mapping[str, float]) -> None: ...
-
-
 class Machine:
     """``ledger``: what earlier builds learnt; ``fifos``: a folder for jobservers; ``enclosing``: cgroup
     folders whose limits hold for this process; ``cap``: bytes the user lets actions have, 0 for no such."""
@@ -72,11 +58,13 @@ class Machine:
         fifos: Path | None = None,
         enclosing: Collection[Path] = (),
         cap: int = 0,
+        spans: Spans = UNHEARD,
     ) -> None:
         self.budget, self.ledger, self.fifos, self.cap = budget, ledger, fifos, cap
         self.wake: Callable[[], None] = lambda: None
         self.pool = Pool(budget, lambda: self.wake())
         self._enclosing = list(enclosing)
+        self._spans = spans
         self._running: list[Grant] = []  # oldest first
         self._clients: dict[int, Client] = {}
         self._extra: dict[int, int] = {}
@@ -84,7 +72,6 @@ class Machine:
         self._lock = threading.Lock()
         self._level = Level.FINE
         self._available = 0
-        self.observer: Observer = Nobody()
         self._watcher: Watcher | None = None
         if budget.memory < UNLIMITED:
             self._watcher = Watcher(Gauge(reserve(budget.memory)), self._look, self._relieve)
@@ -127,7 +114,6 @@ class Machine:
         return grant
 
     def end(self, grant: Grant) -> None:
-        self.observer.ended(grant)
         with self._lock:
             if grant not in self._running:
                 return
@@ -234,8 +220,8 @@ class Machine:
             relieve(level, self._running)
             self._ease(level)
             sizes = {name: size for name, (_, size) in self._now().items()}
-        self.observer.count("memory", {"actions": sum(sizes.values()), "available": self._available})
-        self.observer.count("CPUs", {"job tokens": self.pool.lent, "load": os.getloadavg()[0]})
+        self._spans.count("memory", {"actions": sum(sizes.values()), "available": self._available})
+        self._spans.count("CPUs", {"job tokens": self.pool.lent, "load": os.getloadavg()[0]})
 
     def _ease(self, level: Level) -> None:
         before, self._level = self._level, level

@@ -11,6 +11,7 @@ from hermetic.action import Action, Inline, Inside, Kind, Made, Ref, SourceFile,
 from hermetic.digest import Digest
 from hermetic.errors import ActionError
 from hermetic.loading.links import Links
+from hermetic.spans import UNHEARD, Spans
 from hermetic.store.filestate import FileStates
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import BlobStore
@@ -21,23 +22,27 @@ class Sources:
     """Resolves every kind of reference. Contents of workspace files enter the store on first sight,
     and stay what they were then: a build sees one state of each file. Thread-safe."""
 
-    def __init__(self, workspace: Path, store: BlobStore, states: FileStates) -> None:
+    def __init__(self, workspace: Path, store: BlobStore, states: FileStates, spans: Spans = UNHEARD) -> None:
         self._workspace = workspace
         self._store = store
         self._states = states
         self._seen: dict[str, File] = {}
         self._links = Links(workspace)
+        self._spans = spans
 
     def resolve(self, ref: Ref, made: Mapping[tuple[str, str], Resolved]) -> Resolved:
         if isinstance(ref, Made):
             return made[ref.action, ref.output]
         if isinstance(ref, SourceFile):
-            node = self._file(ref.path)
+            with self._spans.span("hash sources", files=1) as span:
+                node = self._file(ref.path)
+                span.say(bytes=node.digest.size)
             return Resolved(Kind.BLOB, node.digest, node.executable)
         if isinstance(ref, Inline):
             return Resolved(Kind.BLOB, self._store.put(ref.text.encode()), ref.executable)
         if isinstance(ref, SourceTree):
-            return self._tree(ref)
+            with self._spans.span("hash sources", files=len(ref.files)):
+                return self._tree(ref)
         return self._inside(ref, made[ref.tree.action, ref.tree.output])
 
     @property

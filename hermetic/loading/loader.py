@@ -24,6 +24,7 @@ from hermetic.loading.links import Links
 from hermetic.loading.select import Select, make_select
 from hermetic.pattern import Pattern
 from hermetic.settings import Platform, Setting, find_setting
+from hermetic.spans import UNHEARD, Spans
 
 PROJECT = "pyproject.toml"
 _TOOL_HB = re.compile(rb"^\s*\[\s*tool\s*\.\s*hb\s*[].]", re.MULTILINE)
@@ -48,8 +49,11 @@ class Package:
 class Loader:
     """``ignore``: folders (relative to the workspace) that are never packages."""
 
-    def __init__(self, workspace: Path, cache: Path | None = None, ignore: Iterable[str] = ()) -> None:
+    def __init__(
+        self, workspace: Path, cache: Path | None = None, ignore: Iterable[str] = (), spans: Spans = UNHEARD
+    ) -> None:
         self.workspace = workspace
+        self.spans = spans
         self.links = Links(workspace)
         self.evaluator = Evaluator(workspace, cache, self.links)
         self._ignore = frozenset(ignore)
@@ -65,7 +69,8 @@ class Loader:
     def package(self, path: str) -> Package:
         """The package at ``path``. BuildFileError when there is none or its BUILD.py is wrong."""
         if path not in self.loaded:
-            self.loaded[path] = self._load(path)
+            with self.spans.span("load package", package=f"//{path}"):
+                self.loaded[path] = self._load(path)
         return self.loaded[path]
 
     def note(self, package: str, path: str, digest: str) -> None:

@@ -20,7 +20,7 @@ LINE = 300  # characters of one of its lines
 CELL = 500  # characters
 DETAILS = 4  # differences under one reason
 HITS = ("hit-local", "hit-remote")
-_MARKUP = re.compile(r"[&<>|`*_\[\]~\\$@#\"']|:(?=//|[\w+-]+:)|(?<=www)\.", re.IGNORECASE)
+_MARKUP = re.compile(r"^ |[&<>|`*_\[\]~\\$@#\"']|:(?=//|[\w+-]+:)|(?<=www)\.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

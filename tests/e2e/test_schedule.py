@@ -249,7 +249,7 @@ def test_a_profile_and_events_are_written(workspace) -> None:
     done = workspace.hb("build", "//:x", "--profile", "trace.json", "--events", "events.jsonl")
     assert done.code == 0, done.err
     names = {one["name"] for one in json.loads((workspace.root / "trace.json").read_text())["traceEvents"]}
-    assert {"load and analyse", "//:x Command", "sets up", "runs", "stores"} <= names
+    assert {"load", "//:x Command", "sets up", "runs", "stores"} <= names
     lines = [json.loads(line) for line in (workspace.root / "events.jsonl").read_text().splitlines()]
     assert [one["event"] for one in lines] == ["planned", "started", "finished", "ended"]
     assert {one["version"] for one in lines} == {1}

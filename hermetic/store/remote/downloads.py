@@ -210,7 +210,7 @@ class Downloads:
         missing = {one: place for one in self._disk.missing(digests) if (place := self._promises.find(one))}
         if not missing:
             return
-        with ThreadPoolExecutor(WIDTH) as pool:
+        with ThreadPoolExecutor(WIDTH, "download") as pool:
             if self._batch():
                 self._batches(missing, pool)
             else:

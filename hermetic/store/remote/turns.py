@@ -35,7 +35,7 @@ class Crew:
                 raise RuntimeError("nobody is here any more")
             if self._threads < self._width:
                 self._threads += 1
-                threading.Thread(target=self._serve, daemon=True).start()
+                threading.Thread(target=self._serve, name="upload", daemon=True).start()
         self._work.put((future, lambda: work(item)))
         return future
 

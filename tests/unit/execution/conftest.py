@@ -18,6 +18,7 @@ from hermetic.execution.schedule_machine import Machine
 from hermetic.execution.sources import Sources
 from hermetic.fetch.spec import FetchRequest
 from hermetic.sandbox.spec import Cancel, Ending, SandboxResult, SandboxSpec
+from hermetic.spans import UNHEARD, Spans
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
 from hermetic.store.operation import Resolved
@@ -90,6 +91,7 @@ class World:
     events: Events = field(default_factory=Events)
     cancel: threading.Event = field(default_factory=threading.Event)
     vault: Vault = field(default_factory=Vault)
+    spans: Spans = UNHEARD
 
     def add(self, name: str, *needs: Ref | str, command: str = "", **more: object) -> str:
         """An action with one output; a need that is a name is that action's output."""
@@ -132,10 +134,19 @@ class World:
         scratch = self.store.root / "work"
         scratch.mkdir(exist_ok=True)
         try:
-            sources = Sources(self.root, self.store, states)
+            sources = Sources(self.root, self.store, states, self.spans)
             stage, derived = DiskStage(self.store), self.store.root / "derived"
             runner = Runner(
-                self.store, self.store, stage, self.sandbox, sources, scratch, derived, self.cancel, vault=self.vault
+                self.store,
+                self.store,
+                stage,
+                self.sandbox,
+                sources,
+                scratch,
+                derived,
+                self.cancel,
+                vault=self.vault,
+                spans=self.spans,
             )
             chosen = Options(jobs, **options)
             return Executor(graph, runner, self.fetch, self.events, chosen, machine=machine).run("1", again)

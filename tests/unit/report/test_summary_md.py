@@ -186,3 +186,7 @@ def test_what_does_not_fit_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("hermetic.report.summary_md.LIMIT", 120)
     text = markdown(page(rows=[("//:a", "built", "sha256:12" * 9)]))
     assert text.startswith("## hb build") and "too long" in text and "sha256" not in text
+
+
+def test_a_text_that_begins_with_spaces_is_no_code() -> None:
+    assert escape("    a") == "&#32;   a"
