@@ -1,43 +1,20 @@
-"""Keeping the values of secrets out of text, and finding them in data.
+"""Keeping the values of secrets out of text.
 
 Guarantees: what a ``Redactor`` gives out does not depend on how its input was cut into pieces, holds no form
-(``hermetic.secret.forms``) of a value, and is made with a bounded amount of memory. Bytes covered by several
+(``hermetic.needles``) of a value, and is made with a bounded amount of memory. Bytes covered by several
 forms that overlap become one mark; everything else stays as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from hermetic.errors import HbError
-from hermetic.secret import Secret, forms
+from hermetic.needles import Needles
+from hermetic.secret import Secret
 
 Error = TypeVar("Error", bound=HbError)
-
-
-class Needles:
-    """The forms of some secrets' values, each with the name of its secret."""
-
-    def __init__(self, secrets: Iterable[Secret]) -> None:
-        found = {form: secret.name for secret in secrets for form in forms(secret.value)}
-        self._all = tuple(found.items())
-        self.longest = max(map(len, found), default=0)
-
-    def first(self, data: bytes) -> str | None:
-        """The name of a secret that is in ``data``, or None."""
-        return next((name for form, name in self._all if form in data), None)
-
-    def places(self, data: bytes, end: int) -> list[tuple[int, int, str]]:
-        """(start, end, name) of every form that starts before ``end``, in order."""
-        return sorted(place for form, name in self._all for place in _places(data, form, name, end))
-
-
-def _places(data: bytes, form: bytes, name: str, end: int) -> Iterator[tuple[int, int, str]]:
-    start = data.find(form)
-    while 0 <= start < end:
-        yield start, start + len(form), name
-        start = data.find(form, start + 1)
 
 
 class Redactor:

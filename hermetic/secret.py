@@ -1,30 +1,22 @@
-"""Secrets as values: how they are named, what they may hold, and the forms in which they come to light.
+"""Secrets as values: how they are named, what they may hold, what actions may say of them.
 
 Guarantees: a ``Secret`` never shows its value in a repr, so no message, log line or traceback that formats
 one holds it. A value that cannot be told from ordinary text (shorter than ``SHORTEST``) is refused, because
 hiding it would hide half of every log and finding it in an output would mean nothing.
-
-The forms are a net for accidents: a tool that prints its configuration, a header in a debug log, a token
-left in a file. Who may run code with a secret can always write it in a form nobody looks for.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from hermetic.errors import SecretError
 
 FOLDER = "/run/secrets"  # in a sandbox: one file for each
 SHORTEST = 8  # bytes, without white space around them
-LONGEST = 64 << 10  # bytes
+LONGEST = 16 << 10  # bytes: every line of it is looked for in all that is said and made
 LONGEST_GENERATION = 200  # characters
-WORD = 32  # bytes: a line of a longer value that is one such word is looked for by itself (the lines of a PEM key)
-WRAPS = (64, 76)  # columns at which base64 text is wrapped (RFC 7468, RFC 2045)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 
 
@@ -81,40 +73,3 @@ def checked(secret: Secret) -> Secret:
             hint="keep what it unlocks elsewhere, and the key to it in the secret",
         )
     return secret
-
-
-def forms(value: bytes) -> frozenset[bytes]:
-    """The value without white space around it, and as base64 (at any place of a longer text, also wrapped),
-    hexadecimal, URL-quoted and JSON text has it; and the long words of a value of several lines."""
-    core = value.strip()
-    found = {core, core.hex().encode(), core.hex().upper().encode()}
-    found.update(_base64(core))
-    found.update(_quoted(core))
-    lines = core.split()
-    if b"\n" in core:
-        found.update(line for line in lines if len(line) >= WORD)
-    return frozenset(found)
-
-
-def _base64(core: bytes) -> Iterator[bytes]:
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):
-            # Only characters that depend on nothing but the value: not those shared with its neighbours.
-            text = encode(bytes(before) + core)
-            yield text[-(-before * 8 // 6) : (before + len(core)) * 8 // 6]
-        whole = encode(core).rstrip(b"=")
-        for width in WRAPS:
-            yield from (whole[at : at + width] for at in range(0, len(whole) - width + 1, width))
-
-
-def _quoted(core: bytes) -> Iterator[bytes]:
-    for safe in ("", "/"):
-        text = quote(core, safe=safe).encode()
-        yield text
-        yield re.sub(rb"%..", lambda found: found[0].lower(), text)
-    try:
-        decoded = core.decode()
-    except UnicodeDecodeError:
-        return
-    yield json.dumps(decoded)[1:-1].encode()
-    yield json.dumps(decoded, ensure_ascii=False)[1:-1].encode()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +85,8 @@ def _from_file(path: Path) -> Iterator[tuple[str, Source]]:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return
+    import tomllib
+
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -25,7 +25,8 @@ from typing import IO, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from hermetic.errors import FetchError, HbError
-from hermetic.fetch.git_login import NO_ACCESS, Access, git_login
+from hermetic.fetch.git_login import Access, git_login
+from hermetic.fetch.git_program import Failed, environment, git
 from hermetic.fetch.git_proof import PROOF, USUAL_MODES
 from hermetic.fetch.login import Login, login_of
 from hermetic.fetch.spec import FetchReply, FetchRequest
@@ -49,10 +50,6 @@ class Entry:
     mode: str
     object_id: str
     path: str
-
-
-class _Failed(Exception):
-    """One address did not serve the commit."""
 
 
 def fetch(requests: Sequence[FetchRequest], work: Path) -> list[FetchReply]:
@@ -122,7 +119,7 @@ class _Writer:
         root = self.folder.joinpath("tree", *below)
         modules = _modules(repository, commit, entries) if self.submodules else {}
         self.proof["/".join(below)] = {
-            "commit": base64.b64encode(_git(repository, "cat-file", "commit", commit)).decode(),
+            "commit": base64.b64encode(git(repository, "cat-file", "commit", commit)).decode(),
             "links": {entry.path: entry.object_id for entry in entries if entry.mode == "160000"},
             "modes": {entry.path: entry.mode for entry in entries if entry.mode not in USUAL_MODES},
         }
@@ -165,7 +162,7 @@ class _Writer:
             try:
                 _obtain(repository, url, commit, self.access)
                 return repository, url
-            except (_Failed, Refused) as error:
+            except (Failed, Refused) as error:
                 tried.append(f"{public_url(url)}: {error}")
         raise FetchError(
             f"cannot fetch commit {commit}; tried\n    " + "\n    ".join(tried),
@@ -180,54 +177,26 @@ class _Writer:
 def _obtain(repository: Path, url: str, commit: str, access: Access) -> None:
     scheme = urlsplit(url).scheme if "://" in url else ""
     if url.startswith("-") or "::" in url.split("/")[0] or scheme not in _SCHEMES:
-        raise _Failed("not an address git sources may have (https, http, ssh, git)")
+        raise Failed("not an address git sources may have (https, http, ssh, git)")
     access.check(url)
     form = ["--object-format=sha256"] if len(commit) == 64 else []
-    _git(None, "init", "--quiet", "--bare", *form, str(repository))
+    git(None, "init", "--quiet", "--bare", *form, str(repository))
     quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
     try:
-        _git(repository, "fetch", *quiet, "--depth=1", "--", url, commit, access=access)
-    except _Failed as first:
+        git(repository, "fetch", *quiet, "--depth=1", "--", url, commit, access=access)
+    except Failed as first:
         try:
-            _git(repository, "fetch", *quiet, "--", url, "+refs/*:refs/hb/*", access=access)
-        except _Failed:
+            git(repository, "fetch", *quiet, "--", url, "+refs/*:refs/hb/*", access=access)
+        except Failed:
             raise first from None
     try:
-        _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
-    except _Failed as error:
-        raise _Failed(f"has no commit {commit}") from error
-
-
-def _git(repository: Path | None, *arguments: str, access: Access = NO_ACCESS) -> bytes:
-    """Run the user's git, without anything that could change content or ask a question."""
-    place = [f"--git-dir={repository}"] if repository else []
-    settings = ["-c", "core.hooksPath=/dev/null", "-c", "maintenance.auto=false", "-c", "gc.auto=0"]
-    try:
-        done = subprocess.run(
-            ["git", *place, *settings, *access.settings, *arguments],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            env=_environment(),
-            pass_fds=access.fds,
-        )
-    except FileNotFoundError as error:
-        raise FetchError("git is not installed", hint="install git, or use http_archive") from error
-    if done.returncode:
-        text = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise _Failed("; ".join(line.strip() for line in text[-3:]) or f"git ended with {done.returncode}")
-    return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-    }
-    protocols = "https:http:ssh:git:file"
-    return {**kept, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": protocols, "LC_ALL": "C.UTF-8"}
+        git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+    except Failed as error:
+        raise Failed(f"has no commit {commit}") from error
 
 
 def _entries(repository: Path, commit: str) -> Iterator[Entry]:
-    for record in _git(repository, "ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
+    for record in git(repository, "ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
         if not record:
             continue
         about, _, raw = record.partition(b"\t")
@@ -244,7 +213,7 @@ def _contents(repository: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entr
         ["git", f"--git-dir={repository}", "cat-file", "--batch"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_environment(),
+        env=environment(),
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise FetchError("git cat-file has no pipes")
@@ -282,8 +251,8 @@ def _modules(repository: Path, commit: str, entries: Sequence[Entry]) -> dict[st
         return {}
     found: dict[str, dict[str, str]] = {}
     try:
-        listing = _git(repository, "config", "--blob", f"{commit}:.gitmodules", "--list", "-z")
-    except _Failed as error:
+        listing = git(repository, "config", "--blob", f"{commit}:.gitmodules", "--list", "-z")
+    except Failed as error:
         raise FetchError(f".gitmodules of {commit} cannot be read: {error}") from error
     for record in listing.split(b"\0"):
         key, _, value = record.decode("utf-8", "replace").partition("\n")

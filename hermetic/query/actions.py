@@ -130,6 +130,9 @@ class ActionNodes:
         }
         if not command:
             found["parameters"] = json.loads(action.argv[1])
+        if action.secrets:
+            found["secrets"] = list(action.secrets)
+            found |= {"secret_generation": action.secret_generation} if command else {}
         found |= {
             "environment": dict(action.env),
             "platform": dict(action.platform),

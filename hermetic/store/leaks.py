@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from hermetic.digest import Digest
 from hermetic.errors import ActionError
-from hermetic.redact import Needles
+from hermetic.needles import Needles
 from hermetic.secret import Secret
 from hermetic.store.protocols import BlobStore
 

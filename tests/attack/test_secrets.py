@@ -22,8 +22,8 @@ from hermetic.execution.keys import key_of
 from hermetic.execution.outcome import Finished, Outcome
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
+from hermetic.needles import forms
 from hermetic.sandbox.namespace import NamespaceSandbox
-from hermetic.secret import forms
 from hermetic.store.disk import DiskStore
 from hermetic.store.filestate import FileStates
 from hermetic.store.ingest import ingest_tree

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
+import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from hermetic.secret import forms
+from hermetic.needles import forms
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
@@ -114,6 +120,72 @@ def test_no_byte_of_a_build_holds_a_value(workspace, given, tmp_path: Path, s3) 
     bucket = tmp_path / "bucket"
     assert downloaded(s3, url, bucket) > 2, "results and blobs were uploaded"
     assert found_in([bucket]) == []
+
+
+RULES = """
+from rules.basic import genrule
+from rules.fetch import http_archive, http_file
+from toolchains.rules import cc_root
+
+platform(name="linux-amd64", os="linux", arch="amd64")
+platform(name="linux-arm64", os="linux", arch="arm64")
+register_toolchains("//:cc_amd64", "//:cc_arm64")
+cc_root(name="cc", build="x86_64-linux-gnu", host="x86_64-linux-gnu", rootfs=":rootfs")
+toolchain(name="cc_amd64", kind="cc", exec="linux-amd64", target="linux-amd64", impl=":cc")
+toolchain(name="cc_arm64", kind="cc", exec="linux-arm64", target="linux-arm64", impl=":cc")
+http_file(name="weights", urls=["URL/weights"], sha256="SHA", auth_secret="TOKEN")
+http_archive(name="source", urls=["URL/source.tar"], sha256="TAR", auth_secret="PASSWORD", auth_user="me")
+genrule(
+    name="licence", srcs=[":weights"], tools=[":rootfs"], secrets=["TOKEN", "PASSWORD"], secret_generation="2026",
+    cmd="cat weights > $OUT/f; ls /run/secrets > $OUT/names; test -r /run/secrets/TOKEN",
+)
+"""
+
+
+def test_rules_that_take_secrets(workspace, given, tmp_path: Path) -> None:
+    """Fetches from a server that wants a login, and a genrule, from a BUILD file to hb-out."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("a.txt")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"hello"))
+    files = {"/weights": b"the weights", "/source.tar": packed.getvalue()}
+    logins = {
+        "/weights": f"Bearer {TOKEN.decode()}",
+        "/source.tar": "Basic " + base64.b64encode(b"me:" + PASSWORD).decode(),
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.headers.get("Authorization") == logins.get(self.path)
+            self.send_response(200 if known else 401)
+            self.end_headers()
+            self.wfile.write(files[self.path] if known else b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        text = RULES.replace("URL", f"http://127.0.0.1:{server.server_port}")
+        for word, path in (("SHA", "/weights"), ("TAR", "/source.tar")):
+            text = text.replace(word, hashlib.sha256(files[path]).hexdigest())
+        workspace.build_file(text)
+        token = ["--secret", f"TOKEN=file:{tmp_path}/token"]
+        missing = workspace.hb("build", "//:weights", env=given)
+        assert missing.code == 1
+        assert "the secret TOKEN is not given (in //:weights)" in missing.err and "BUILD.py:" in missing.err
+        done = workspace.hb("build", "//:licence", "//:source", *token, env=given)
+        server.shutdown()
+    assert done.code == 0, done.err
+    out = workspace.root / "hb-out"
+    assert (out / "licence/f").read_text() == "the weights"
+    assert (out / "licence/names").read_text() == "PASSWORD\nTOKEN\n"
+    assert (out / "source/a.txt").read_text() == "hello"
+    asked = workspace.hb("query", "--actions", "//:licence", "--output", "json")
+    assert '"secret_generation": "2026"' in asked.out, asked.out + asked.err
+    clean(done.out, done.err, asked.out)
+    assert found_in([workspace.store, workspace.root / ".hb"]) == []
 
 
 def test_a_leak_fails_with_its_place_and_is_nowhere(workspace, given, tmp_path: Path) -> None:

@@ -315,13 +315,18 @@ def test_a_private_repository(over_http: tuple[str, list[str]], get: Any, store:
         assert not path.is_file() or VALUE.encode() not in path.read_bytes(), path
 
 
-def test_git_sends_it_to_no_other_host(web: Any, get: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("login_first", [False, True])
+def test_git_sends_it_to_no_other_host(
+    web: Any, get: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login_first: bool
+) -> None:
     """Another host asks for a login after a redirect: git's helper is configured for the first only."""
     monkeypatch.setenv("HOME", str(tmp_path))
     asks = web.Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="evil"'})
     with web.Server(lambda _: asks) as evil:
 
         def away(seen: Any) -> Any:
+            if login_first and "authorization" not in seen.headers:
+                return web.Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="first"'})
             return web.Reply(status=302, headers={"Location": f"http://localhost:{evil.port}{seen.path}"})
 
         with web.Server(away) as server:
@@ -330,6 +335,7 @@ def test_git_sends_it_to_no_other_host(web: Any, get: Any, tmp_path: Path, monke
             (outcome,) = get(pinned, operation="git")
     assert isinstance(outcome, FetchError)
     assert evil.seen, "git followed"
+    assert any("authorization" in one.headers for one in server.seen) == login_first
     assert not [one for one in evil.seen if "authorization" in one.headers]
 
 

@@ -11,8 +11,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from hermetic.errors import ActionError
-from hermetic.redact import Needles, Redactor, redacted, without
-from hermetic.secret import SHORTEST, Secret, forms
+from hermetic.needles import Needles, forms
+from hermetic.redact import Redactor, redacted, without
+from hermetic.secret import SHORTEST, Secret
 
 VALUE = 'pa/ss+wörd & "more"=1'.encode()
 values = st.binary(min_size=SHORTEST, max_size=40).filter(lambda one: len(one.strip()) >= SHORTEST)
