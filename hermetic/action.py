@@ -23,6 +23,9 @@ class Kind(StrEnum):
     BLOB = "blob"  # a file, by the digest of its bytes
 
 
+COMPILE_CACHE = "/hb/compile-cache"  # where an action that has launchers finds the compile cache's tool
+
+
 class Mode(StrEnum):
     """How an action runs."""
 
@@ -145,6 +148,8 @@ class Action:
     resources: tuple[tuple[str, str], ...] = ()  # what it claims of the machine; neither in its key nor its id
     secrets: tuple[str, ...] = ()  # names, sorted; in the key of a command, not in that of a fetch
     secret_generation: str = ""  # of a command with secrets: says when what they unlock is another thing
+    launchers: tuple[tuple[str, str], ...] = ()  # variables it gets with a compile cache; neither in key nor id
+    compile_cache: bool = False  # its target asks for a compile cache whatever the command line says; likewise
 
 
 @dataclass(frozen=True, slots=True)

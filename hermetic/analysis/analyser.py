@@ -160,7 +160,15 @@ class Analyser:
         )
         claims = resources_of(rule, declaration)
         actions = {
-            key: action_line(replace(action, settings=texts, resources=claims if action.mode is Mode.COMMAND else ()))
+            key: action_line(
+                replace(
+                    action,
+                    settings=texts,
+                    resources=claims if action.mode is Mode.COMMAND else (),
+                    launchers=() if rule.compile_cache is False else action.launchers,
+                    compile_cache=bool(rule.compile_cache and action.launchers),
+                )
+            )
             for key, action in context.made.items()
         }
         return Configured(

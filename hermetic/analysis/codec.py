@@ -83,12 +83,21 @@ def action_object(action: Action) -> dict[str, Any]:
         **({"resources": [list(pair) for pair in action.resources]} if action.resources else {}),
         **({"secrets": list(action.secrets)} if action.secrets else {}),
         **({"secret_generation": action.secret_generation} if action.secret_generation else {}),
+        **({"launchers": [list(pair) for pair in action.launchers]} if action.launchers else {}),
+        **({"compile_cache": True} if action.compile_cache else {}),
     }
 
 
 _ODD = frozenset(("", ".", ".."))
 _SIMPLE = ("id", "label", "mnemonic", "cwd", "uid", "timeout", "unkeyed", "test")
-_RARE: Mapping[str, Any] = {"resources": [], "secrets": [], "secret_generation": ""}  # not written when they are so
+# Not written when they are so.
+_RARE: Mapping[str, Any] = {
+    "resources": [],
+    "secrets": [],
+    "secret_generation": "",
+    "launchers": [],
+    "compile_cache": False,
+}
 
 
 def action_from(data: dict[str, Any]) -> Action:
@@ -118,6 +127,8 @@ def action_from(data: dict[str, Any]) -> Action:
         resources=_pairs(data["resources"]),
         secrets=_texts(data["secrets"]),
         secret_generation=_text(data["secret_generation"]),
+        launchers=_pairs(data["launchers"]),
+        compile_cache=_bool(data["compile_cache"]),
     )
 
 

@@ -24,6 +24,7 @@ from hermetic.settings import Platform, Value
 
 PINS = ("sha256", "commit", "digest")
 _SECRET_NAMES = "name each once, in letters, digits and underscores, like NPM_TOKEN"
+UNSAID = ("location", "launchers")  # what an action's id does not depend on
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -75,10 +76,12 @@ class RuleContext:
         test: bool = False,
         secrets: Sequence[str] = (),
         secret_generation: str = "",
+        launchers: Mapping[str, str] | None = None,
     ) -> Mapping[str, Made]:
         declared = tuple(Output(name, path, kind) for name, (path, kind) in outputs.items())
         _check_command(argv, env or {}, declared, inputs, cwd, root)
         _check_secrets(secrets, secret_generation, declared, inputs)
+        _check_env(launchers or {})
         return self._register(
             Action(
                 id="",
@@ -97,6 +100,7 @@ class RuleContext:
                 test=test,
                 secrets=tuple(sorted(secrets)),
                 secret_generation=secret_generation,
+                launchers=tuple(sorted((launchers or {}).items())),
                 platform=(("ISA", self.exec_platform.arch), ("OSFamily", self.exec_platform.os)),
             )
         )
@@ -154,7 +158,7 @@ class RuleContext:
     def _register(self, action: Action) -> Mapping[str, Made]:
         try:
             # Where it is written does not make it another action: a comment above it changes no id.
-            said = {name: value for name, value in action_object(action).items() if name != "location"}
+            said = {name: value for name, value in action_object(action).items() if name not in UNSAID}
             content = json.dumps(said, sort_keys=True, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise BuildFileError(f"{action.mnemonic} holds text that is not Unicode") from None
@@ -195,11 +199,7 @@ def _check_command(
 ) -> None:
     if not argv or isinstance(argv, str) or not all(isinstance(word, str) and "\0" not in word for word in argv):
         raise BuildFileError("an action's command is a list of strings without NUL, and not empty")
-    for name, value in env.items():
-        if not _ENV_NAME.fullmatch(name):
-            raise BuildFileError(f"{name!r} is not the name of an environment variable")
-        if not isinstance(value, str) or "\0" in value:
-            raise BuildFileError(f"the environment variable {name} is {value!r}, not text without NUL")
+    _check_env(env)
     _check_path(cwd, "current directory")
     _check_inputs(inputs)
     taken: list[str] = []
@@ -224,6 +224,14 @@ def _check_secrets(secrets: Sequence[str], generation: str, outputs: Sequence[Ou
     for path in [*(one.path for one in outputs), *(one.path for one in inputs)] if secrets else []:
         if f"{path}/".startswith(f"{FOLDER}/"):
             raise BuildFileError(f"{path} is where secrets are mounted", hint=f"use no path below {FOLDER}")
+
+
+def _check_env(env: Mapping[str, str]) -> None:
+    for name, value in env.items():
+        if not _ENV_NAME.fullmatch(name):
+            raise BuildFileError(f"{name!r} is not the name of an environment variable")
+        if not isinstance(value, str) or "\0" in value:
+            raise BuildFileError(f"the environment variable {name} is {value!r}, not text without NUL")
 
 
 def _check_inputs(inputs: Sequence[Input]) -> None:

@@ -110,10 +110,13 @@ class Context(Protocol):
         test: bool = False,
         secrets: Sequence[str] = (),
         secret_generation: str = "",
+        launchers: Mapping[str, str] | None = None,
     ) -> Mapping[str, Made]:
         """Register a sandboxed command. ``outputs``: name → (absolute path, kind). ``secrets``: names; each is
         the file /run/secrets/NAME while the command runs. The names and ``secret_generation``, which must be
-        stated with them, are in the key; the values never are."""
+        stated with them, are in the key; the values never are. ``launchers``: variables it gets in addition
+        when there is a compile cache, whose tool then lies at COMPILE_CACHE; ``%`` in a value is what the
+        variable is without. They are in no key."""
         ...
 
     def operate(
@@ -156,6 +159,7 @@ class Rule(BaseModel):
     memory: str = ""  # "512M", "11G"
     jobs_memory: str = ""  # of each job of a build tool
     exclusive: bool = False  # nothing may run beside them
+    compile_cache: bool | None = None  # with one or without, whatever the command line says. In no key
 
     def actions(self, ctx: Context) -> Sequence[Provider]:
         raise NotImplementedError

@@ -9,6 +9,7 @@ from hermetic.action import ActionGraph
 from hermetic.analysis.codec import made_in
 from hermetic.cli import warm
 from hermetic.cli.annotations import annotate
+from hermetic.cli.compile_cache import compiled_line
 from hermetic.cli.ended import Ended, outcome_of, show, shows
 from hermetic.cli.remember import remember
 from hermetic.cli.results import print_rows, print_summary
@@ -41,6 +42,8 @@ def build(
     result = ended.result
     annotate(result.failures, ended.errors, found.workspace.root)
     reporter.end(result)
+    if compiled := compiled_line(result):
+        say(f"compile cache: {compiled}")
     print_rows(ended.lines(), found.args.json, stdout)
     if found.args.json:
         print_summary(result.build_id, result.wall, result.actions, result.counts(), stdout)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from hermetic.cli.compile_cache import ON, add_compile_cache
 from hermetic.cli.remote import add_remote
 from hermetic.cli.secrets import add_secrets
 from hermetic.errors import CommandLineError, did_you_mean
@@ -27,7 +28,8 @@ class Parser(argparse.ArgumentParser):
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """``-//pkg:x`` and ``-:x`` take targets away; argparse must not read them as options."""
         mark = "\0"
-        args = self.parse_args([mark + word if word.startswith(("-//", "-:")) else word for word in words])
+        marked = [mark + word if word.startswith(("-//", "-:")) else word for word in _joined(words)]
+        args = self.parse_args(marked)
         for name, value in vars(args).items():
             if isinstance(value, list):
                 setattr(args, name, [one.removeprefix(mark) for one in value])
@@ -39,6 +41,12 @@ class Parser(argparse.ArgumentParser):
             word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
             hint = did_you_mean(word, self._option_string_actions) or hint
         raise CommandLineError(message, hint=hint)
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """A bare --compile-cache has a value too: what follows it is a pattern."""
+    end = words.index("--") if "--" in words else len(words)
+    return [f"{word}={ON}" if word == "--compile-cache" else word for word in words[:end]] + list(words[end:])
 
 
 def add_common(parser: Parser) -> None:
@@ -71,3 +79,4 @@ def add_build(parser: Parser) -> None:
     group.add_argument("--json", action="store_true", help="one JSON object per target, and a summary")
     add_remote(parser)
     add_secrets(parser)
+    add_compile_cache(parser)

@@ -126,7 +126,7 @@ def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore, spans: Sp
         mode=asked or (Mode.READ_WRITE if signer is not None else Mode.READ),
         policy=policy(found, args, signer),
         signer=signer,
-        zones=_zones(args, table, address),
+        zones=zones_of(args, table, address),
         download=Download(args.download or table["download"]),
     )
     if not terms.policy.keys:
@@ -140,7 +140,7 @@ def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore, spans: Sp
     return RemoteCache(remote, address.identity, disk, terms)
 
 
-def _zones(args: argparse.Namespace, table: Mapping[str, Any], address: Address) -> tuple[str, ...]:
+def zones_of(args: argparse.Namespace, table: Mapping[str, Any], address: Address) -> tuple[str, ...]:
     from hermetic.store.remote.address import check_zone
     from hermetic.store.remote.cache import zones
     from hermetic.store.remote.protocol import MAIN
@@ -182,32 +182,48 @@ def policy(found: Workspace, args: argparse.Namespace, signer: Signer | None) ->
         raise CommandLineError(f"there is no trust policy {chosen!r}", hint=hint)
     if chosen is None:
         chosen = next((name for name in reversed(args.config) if name in known), trust.DEFAULT)
-    texts = known.get(chosen, [])
-    if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
-        where = Location(str(found.root / "pyproject.toml"), 0)
-        raise BuildFileError(f"[tool.hb.trust] {chosen} is a list of public keys", location=where)
-    made = trust.Policy.of(chosen, [trust.PublicKey.parse(str(one)) for one in texts])
+    texts, assisted = _said(found, chosen, known.get(chosen, []))
+    made = replace(trust.Policy.of(chosen, [trust.PublicKey.parse(one) for one in texts]), compile_cache=assisted)
     if chosen == trust.DEFAULT and signer is not None:
         made = replace(made, keys={**made.keys, signer.public.id: signer.public})
     return made
 
 
+def _said(found: Workspace, name: str, value: Any) -> tuple[list[str], bool]:
+    """A policy's keys, and whether it takes results made with a compile cache. Raises BuildFileError."""
+    from hermetic.store.trust import RELEASE
+
+    table = value if isinstance(value, dict) else {"keys": value}
+    texts, assisted = table.get("keys", []), table.get("compile_cache", name != RELEASE)
+    good = isinstance(texts, list) and all(isinstance(one, str) for one in texts) and isinstance(assisted, bool)
+    if not good or not table.keys() <= {"keys", "compile_cache"}:
+        where = Location(str(found.root / "pyproject.toml"), 0)
+        hint = 'write NAME = ["ed25519:…"], or a table with keys = [...] and compile_cache = false'
+        raise BuildFileError(f"[tool.hb.trust] {name} is a list of public keys", location=where, hint=hint)
+    return texts, assisted
+
+
 def cache_table(found: Workspace) -> dict[str, Any]:
     """[tool.hb.cache], checked, with defaults."""
-    table = found.options["cache"]
+    full = checked_table(found, "cache", CACHE)
+    _one_of("download", full["download"], DOWNLOADS, Location(str(found.root / "pyproject.toml"), 0))
+    return full
+
+
+def checked_table(found: Workspace, title: str, known: Mapping[str, tuple[type, Any]]) -> dict[str, Any]:
+    """[tool.hb.TITLE] with defaults. ``known``: name → (type, default). Raises BuildFileError."""
+    table = found.options[title]
     where = Location(str(found.root / "pyproject.toml"), 0)
     for name, value in table.items():
-        if name not in CACHE:
-            hint = did_you_mean(name, CACHE) or f"it knows {', '.join(CACHE)}"
-            raise BuildFileError(f"[tool.hb.cache] has no option {name!r}", location=where, hint=hint)
-        wanted = CACHE[name][0]
+        if name not in known:
+            hint = did_you_mean(name, known) or f"it knows {', '.join(known)}"
+            raise BuildFileError(f"[tool.hb.{title}] has no option {name!r}", location=where, hint=hint)
+        wanted = known[name][0]
         good = type(value) is wanted
         if not good or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
             what = "list of strings" if wanted is list else wanted.__name__
-            raise BuildFileError(f"option {name!r} in [tool.hb.cache] is a {what}, not {value!r}", location=where)
-    full = {name: table.get(name, default) for name, (_, default) in CACHE.items()}
-    _one_of("download", full["download"], DOWNLOADS, where)
-    return full
+            raise BuildFileError(f"option {name!r} in [tool.hb.{title}] is a {what}, not {value!r}", location=where)
+    return {name: table.get(name, default) for name, (_, default) in known.items()}
 
 
 def _one_of(name: str, value: str, known: Sequence[str], where: Location) -> None:

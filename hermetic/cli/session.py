@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermetic.action import ActionGraph
+from hermetic.action import ActionGraph, Kind
 from hermetic.cli import workspace
+from hermetic.cli.compile_cache import compile_cache
 from hermetic.cli.machine import check, jobs_of, machine, telling
 from hermetic.cli.null import new_build_id
 from hermetic.cli.remote import remote_cache, results, tidy, tiered
@@ -25,10 +26,10 @@ from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.secrets import vault_of
 from hermetic.cli.watch import Watch, watching
 from hermetic.cli.workspace import Workspace
-from hermetic.errors import FetchError
+from hermetic.errors import ActionError, BuildFileError, FetchError
 from hermetic.execution.executor import Earlier, Executor, Options
 from hermetic.execution.frontend import Frontend, Loaded, Since
-from hermetic.execution.outcome import BuildResult, Reporter
+from hermetic.execution.outcome import BuildResult, Reporter, Silent
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
 from hermetic.fetch.spec import FetchRequest
@@ -44,7 +45,9 @@ from hermetic.vault import Vault
 
 if TYPE_CHECKING:
     from hermetic.cli.remote import Results
+    from hermetic.execution.compile_cache import CompileCache
 
+UNSEEN = {"dry_run": False, "profile": None, "events": None}  # of a tool's build
 LOOKERS = 32  # actions looked for in a remote cache while others run
 
 
@@ -61,6 +64,7 @@ class Session:
     remote: Results | None = None  # of the remote cache
     vault: Vault = field(default_factory=Vault)
     watch: Watch = field(default_factory=Watch)
+    compile_cache: CompileCache | None = None
 
     @property
     def derived(self) -> Path:
@@ -110,7 +114,25 @@ class Session:
             remote=self.remote,
             vault=self.vault,
             spans=self.watch.spans,
+            compile_cache=self.compile_cache,
         )
+
+    def tool(self, label: str) -> Path:
+        """Build a target that is a tool of hb's own, without a word; the staged tree. Raises HbError."""
+        from hermetic.analysis.codec import made_in
+
+        graph = self.load([label]).graph
+        plain = replace(self, args=argparse.Namespace(**{**vars(self.args), **UNSEEN}), watch=Watch())
+        result = plain.execute(graph, Silent())
+        for done in result.failures:
+            raise ActionError(f"{label} cannot be built: {done.error}")
+        made = made_in(graph.targets[graph.requested[0]].outputs[0][1])
+        if made is None or made.kind is not Kind.TREE or made.action not in result.finished:
+            raise BuildFileError(f"{label} is no target with a tree")
+        found = result.finished[made.action].outputs.get(made.output)
+        if found is None:
+            raise ActionError(f"{label} was not built")
+        return self.stage.tree(found.digest)
 
     @property
     def state(self) -> Path:
@@ -181,7 +203,9 @@ def _opened(found: Workspace, args: argparse.Namespace, watch: Watch) -> Iterato
             sources = Sources(found.root, store, states, watch.spans)
             stage = DiskStage(store)
             watch.spans.past("open", began, time.monotonic())
-            yield Session(found, store, stage, states, sources, args, scratch, cancel, results(store), vault, watch)
+            made = Session(found, store, stage, states, sources, args, scratch, cancel, results(store), vault, watch)
+            with compile_cache(found, args, disk, remote, made.tool, cancel.is_set) as compiling:
+                yield replace(made, compile_cache=compiling)
         with watch.spans.span("tidy"):
             tidy(found, disk)
     finally:

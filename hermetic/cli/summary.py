@@ -80,6 +80,7 @@ def summarised(found: Session, verb: str, build: Callable[[], Ended]) -> Ended:
 
 def _page(found: Session, verb: str, ended: Ended) -> Page:
     from hermetic.audit.past import Past
+    from hermetic.cli.compile_cache import compiled_line
     from hermetic.cli.remember import history_of
     from hermetic.report.summary_md import Page
 
@@ -95,6 +96,7 @@ def _page(found: Session, verb: str, ended: Ended) -> Page:
         [(row["label"], row["outcome"], row["digest"]) for row in ended.lines()],
         _failures(ended),
         reasons=None,
+        compiled=compiled_line(result),
     )
     try:
         past = Past(history_of(found.store.root), found.store)
@@ -134,6 +136,7 @@ def _times(found: Session, past: Past, head: Head, state: State, hits: Sequence[
     from hermetic.digest import Digest
     from hermetic.execution.history import durations
     from hermetic.execution.runner import usage_of
+    from hermetic.store.assisted import assisted_key
 
     known = durations(past.history, head.workspace, {state.steps[number][:3] for number in hits})
     times = {}
@@ -141,7 +144,8 @@ def _times(found: Session, past: Past, head: Head, state: State, hits: Sequence[
         step = state.steps[number]
         seconds = known.get(step[:3])
         if seconds is None:
-            message = found.store.get(Digest(step.key, 0)) if step.key else None
+            key = Digest(step.key, 0)
+            message = found.store.get(key) or found.store.get(assisted_key(key)) if step.key else None
             usage = usage_of(message) if message is not None else None
             seconds = usage.wall if usage is not None else None
         if seconds is not None:

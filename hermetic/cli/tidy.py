@@ -63,7 +63,9 @@ def _note(root: Path, bounds: Limits) -> None:
 
 def last_uses(root: Path) -> dict[str, float]:
     """Key → when a build last had it, by the history. Builds that found nothing changed touch no file."""
+    from hermetic.digest import Digest
     from hermetic.execution.history import DamagedRecord, History
+    from hermetic.store.assisted import assisted_key
 
     history = History(root / "builds")
     by_state: dict[str, tuple[float, Any]] = {}
@@ -73,7 +75,8 @@ def last_uses(root: Path) -> dict[str, float]:
     for when, head in by_state.values():
         with suppress(DamagedRecord):
             for step in history.state(head).steps:
-                used[step.key] = max(used.get(step.key, 0.0), when)
+                for key in (step.key, assisted_key(Digest(step.key, 0)).hash):
+                    used[key] = max(used.get(key, 0.0), when)
     return used
 
 

@@ -203,7 +203,7 @@ def _certain(found: Session, ended: Ended) -> bool:
 
     ran = (Outcome.BUILT, Outcome.EVICTED)
     return ended.good and all(
-        one.outcome not in ran or found.store.has_result(one.key) for one in ended.result.finished.values()
+        one.outcome not in ran or found.store.has_result(one.stored) for one in ended.result.finished.values()
     )
 
 

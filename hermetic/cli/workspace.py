@@ -21,6 +21,7 @@ OPTIONS: Mapping[str, tuple[type, Any, str]] = {
     "load_memory": (int, 4096, "MiB of memory that loading BUILD files may use"),
     "machine": (dict, {}, 'what actions may use of this machine: cpu, and memory like "12G"'),
     "cache": (dict, {}, "the remote cache, see docs/guide/cache.md"),
+    "compile-cache": (dict, {}, "compiling with sccache, see docs/guide/compile-cache.md"),
     "trust": (dict, {}, "whose results may be read from a remote cache: policy = [public keys]"),
     "settings": (dict, {}, "settings in force unless --config or --set says otherwise"),
     "config": (dict, {}, "named sets of settings for --config"),

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.errors import StoreError
+from hermetic.execution.compile_counts import Counts
 from hermetic.execution.records import Event, Record, State
 from hermetic.files import COMING, write_whole
 
@@ -62,7 +63,7 @@ class History:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._states: dict[str, State] = {}
-        self._bodies: dict[str, tuple[Sequence[Event], Mapping[str, str]]] = {}
+        self._bodies: dict[str, tuple[Sequence[Event], Mapping[str, str], Mapping[int, Counts]]] = {}
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -70,8 +71,9 @@ class History:
         """Keep a build. Returns the head with the state's name."""
         name = self._keep_state(record.state)
         traces = {key: trace.encode() for key, trace in record.traces.items()}
-        body = _packed({"events": list(record.events), "traces": traces})
-        return self._write(head, name, body)
+        compiled = {number: counts.to_object() for number, counts in record.compiled.items()}
+        said = {"events": list(record.events), "traces": traces, **({"compiled": compiled} if compiled else {})}
+        return self._write(head, name, _packed(said))
 
     def add_unchanged(self, head: Head, state: str) -> Head:
         """Keep a build in which every step was a hit and nothing differs from one with this ``state``."""
@@ -161,6 +163,10 @@ class History:
         """Key → encoded trace of the steps that were no local hits in this build."""
         return self._body(head)[1]
 
+    def compiled(self, head: Head) -> Mapping[int, Counts]:
+        """Step → what its compile cache did, of those that ran with one."""
+        return self._body(head)[2]
+
     def knows(self, head: Head, hashes: Sequence[int]) -> bool:
         """Whether a build had any of the steps or targets with these ``step_hash``es."""
         place = self.folder / "states" / head.state
@@ -175,10 +181,11 @@ class History:
             return not set(hashes).isdisjoint(index)
         return any(_holds(index, one) for one in hashes)
 
-    def _body(self, head: Head) -> tuple[Sequence[Event], Mapping[str, str]]:
+    def _body(self, head: Head) -> tuple[Sequence[Event], Mapping[str, str], Mapping[int, Counts]]:
         if head.id not in self._bodies:
             data = _unpacked(self._read(self.folder / f"{head.id}.build")[1], head.id)
-            self._bodies[head.id] = tuple(map(Event._make, data["events"])), data["traces"]
+            compiled = {int(number): Counts.from_object(one) for number, one in data.get("compiled", {}).items()}
+            self._bodies[head.id] = tuple(map(Event._make, data["events"])), data["traces"], compiled
         return self._bodies[head.id]
 
     def _read(self, place: Path) -> tuple[dict[str, Any], bytes]:

@@ -18,6 +18,7 @@ from hermetic.execution.operations import operation
 from hermetic.execution.outcome import Finished, Outcome
 from hermetic.execution.runner import Runner, outputs_of, result_message, usage_of
 from hermetic.proto import reapi_pb2 as pb
+from hermetic.store.assisted import admissible, assisted_key, mark_of
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
 
@@ -41,25 +42,37 @@ class Lookup:
             raise error.at(action.location, action.label) from None
 
     def find(self, action: Action, keyed: Keyed) -> Finished | None:
-        """The stored result of a key, here or in the remote cache."""
-        return self.here(action, keyed) or self.remote(action, keyed)
+        """The stored result of a key, here or in the remote cache. One made with a compile cache counts
+        when the action may use one, and only when there is no other."""
+        hit = self._here(action, keyed) or self.remote(action, keyed)
+        if hit is None and self._assisted(action):
+            hit = self._here(action, keyed, assisted=True) or self.remote(action, keyed, assisted=True)
+        return hit
 
     def fetched(self, action: Action, keyed: Keyed) -> Finished | None:
         """The same for what a pin names, which may be here without a result."""
         return self.here(action, keyed) or self._pinned(action, keyed) or self.remote(action, keyed)
 
     def here(self, action: Action, keyed: Keyed) -> Finished | None:
+        hit = self._here(action, keyed)
+        return hit or (self._here(action, keyed, assisted=True) if self._assisted(action) else None)
+
+    def _here(self, action: Action, keyed: Keyed, *, assisted: bool = False) -> Finished | None:
         with self.runner.spans.span("local cache") as span:
-            hit = self._usable(action, keyed, self.runner.cache.get(keyed.key), Outcome.HIT_LOCAL)
+            message = self.runner.cache.get(assisted_key(keyed.key) if assisted else keyed.key)
+            hit = self._usable(action, keyed, message, Outcome.HIT_LOCAL, assisted)
             span.say(result="hit" if hit else "miss")
         return hit
 
-    def remote(self, action: Action, keyed: Keyed) -> Finished | None:
+    def _assisted(self, action: Action) -> bool:
+        return self.runner.compile_cache is not None and self.runner.compile_cache.wanted(action)
+
+    def remote(self, action: Action, keyed: Keyed, *, assisted: bool = False) -> Finished | None:
         if self.runner.remote is None:
             return None
         with self.runner.spans.span("remote cache") as span:
-            message = self.runner.remote(keyed.key)
-            hit = self._usable(action, keyed, message, Outcome.HIT_REMOTE)
+            message = self.runner.remote(assisted_key(keyed.key) if assisted else keyed.key)
+            hit = self._usable(action, keyed, message, Outcome.HIT_REMOTE, assisted)
             span.say(result="hit" if hit else "miss")
         if hit is None or message is None:
             return None
@@ -67,13 +80,15 @@ class Lookup:
         return replace(hit, usage=usage_of(message))
 
     def _usable(
-        self, action: Action, keyed: Keyed, message: pb.ActionResult | None, outcome: Outcome
+        self, action: Action, keyed: Keyed, message: pb.ActionResult | None, outcome: Outcome, assisted: bool
     ) -> Finished | None:
         """A hit, when all that the result names at first sight can be had."""
-        outputs = outputs_of(action, message) if message is not None else None
+        if message is None or not admissible(message, assisted=assisted):
+            return None
+        outputs = outputs_of(action, message)
         if outputs is None or self.runner.store.missing(one.digest for one in outputs.values()):
             return None
-        return Finished(action, outcome, outputs, keyed.key.hash)
+        return Finished(action, outcome, outputs, keyed.key.hash, assisted=mark_of(message) if assisted else None)
 
     def _pinned(self, action: Action, keyed: Keyed) -> Finished | None:
         pin = json.loads(action.argv[1]).get("sha256")

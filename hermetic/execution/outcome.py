@@ -9,8 +9,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from hermetic.action import Action
+from hermetic.digest import Digest
 from hermetic.errors import HbError
 from hermetic.proto import hb_pb2
+from hermetic.store.assisted import assisted_key
 from hermetic.store.operation import Resolved
 
 
@@ -46,6 +48,12 @@ class Finished:
     debug: str = ""  # the folder kept by --sandbox-debug
     trace: hb_pb2.KeyTrace | None = None  # of what was no hit: what made its key
     usage: hb_pb2.Usage | None = None  # what running it took; of a remote hit, what it took elsewhere
+    assisted: hb_pb2.CompileCache | None = None  # set when it was made with a compile cache
+
+    @property
+    def stored(self) -> str:
+        """The key that its result lies under."""
+        return assisted_key(Digest(self.key, 0)).hash if self.assisted is not None else self.key
 
 
 def made_by(finished: Iterable[Finished]) -> dict[tuple[str, str], Resolved]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hermetic.action import ActionGraph
 from hermetic.analysis.codec import made_in
+from hermetic.execution.compile_counts import Counts
 from hermetic.execution.outcome import Finished, Outcome
 from hermetic.execution.records import Event, Record, Shown, State, Step, Trace
 
@@ -23,7 +24,8 @@ def record_of(graph: ActionGraph, finished: Mapping[str, Finished], files: Mappi
         settings = ",".join(f"{name}={value}" for name, value in action.settings)
         steps.append(Step(action.label, action.mnemonic, settings, done.key, tuple(sorted(needs))))
         _note(number, done, events, traces)
-    return Record(State(tuple(steps), tuple(_targets(graph, place)), dict(files)), tuple(events), traces)
+    compiled = {place[name]: counts for name, counts in compiled_in(finished.values()).items()}
+    return Record(State(tuple(steps), tuple(_targets(graph, place)), dict(files)), tuple(events), traces, compiled)
 
 
 def record_of_part(before: State, ids: Sequence[str], finished: Mapping[str, Finished]) -> Record:
@@ -35,7 +37,18 @@ def record_of_part(before: State, ids: Sequence[str], finished: Mapping[str, Fin
         if action_id in finished:
             steps[number] = steps[number]._replace(key=finished[action_id].key)
             _note(number, finished[action_id], events, traces)
-    return Record(State(tuple(steps), before.targets, before.files), tuple(events), traces)
+    counts = compiled_in(finished.values())
+    compiled = {number: counts[name] for number, name in enumerate(ids) if name in counts}
+    return Record(State(tuple(steps), before.targets, before.files), tuple(events), traces, compiled)
+
+
+def compiled_in(finished: Iterable[Finished]) -> dict[str, Counts]:
+    """Action → what its compile cache did, of those that ran with one."""
+    return {
+        done.action.id: Counts.of(done.assisted)
+        for done in finished
+        if done.assisted is not None and done.outcome not in (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE)
+    }
 
 
 def _note(number: int, done: Finished, events: list[Event], traces: dict[str, Trace]) -> None:

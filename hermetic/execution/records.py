@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from hermetic.execution.compile_counts import Counts
     from hermetic.proto import hb_pb2
 
 
@@ -126,3 +127,4 @@ class Record:
     state: State
     events: Sequence[Event] = ()
     traces: Mapping[str, Trace] = field(default_factory=dict)
+    compiled: Mapping[int, Counts] = field(default_factory=dict)  # step → what its compile cache did

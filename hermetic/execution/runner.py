@@ -19,6 +19,7 @@ from hermetic import tree
 from hermetic.action import Action, Kind, Mode, Root
 from hermetic.digest import Digest
 from hermetic.errors import ActionError, HbError, TestFailure
+from hermetic.execution.compile_cache import CompileCache, around
 from hermetic.execution.keys import Component, Keyed
 from hermetic.execution.operations import operation
 from hermetic.execution.outcome import Finished, Outcome
@@ -32,6 +33,7 @@ from hermetic.sandbox.spec import Cancel, Ending, Mount, Sandbox, SandboxResult,
 from hermetic.secret import Secret
 from hermetic.sizes import show_size
 from hermetic.spans import UNHEARD, Spans
+from hermetic.store import assisted
 from hermetic.store.leaks import GuardedStore
 from hermetic.store.operation import Resolved, Workbench
 from hermetic.store.protocols import ActionCache, BlobStore, Stage
@@ -63,6 +65,7 @@ class Runner:
     remote: Callable[[Digest], pb.ActionResult | None] | None = None  # results that the cache has not
     vault: Vault = field(default_factory=Vault)
     spans: Spans = UNHEARD
+    compile_cache: CompileCache | None = None
 
     def run(self, action: Action, keyed: Keyed, grant: Grant | None = None) -> Finished:
         """``grant``: what of the machine it may use; none is one job without limits."""
@@ -102,8 +105,10 @@ class Runner:
         grant.phase(SETS_UP)
         keyed.keep(self.store)
         spec = grant.prepare(replace(self.spec(action, keyed), secrets=secrets))
-        result = self.sandbox.run(spec, work, grant)
+        with around(self.compile_cache, action, spec, work) as helped:
+            result = self.sandbox.run(helped.spec, work, grant)
         grant.phase(STORES)
+        mark = helped.mark(result)
         usage = _usage(result, grant)
         out, err = self.store.put_file(result.stdout), self.store.put_file(result.stderr)
 
@@ -112,7 +117,18 @@ class Runner:
             tail = _tail(result) if error else ""
             kept = str(work) if self.keep else ""
             return Finished(
-                action, outcome, outputs, keyed.key.hash, wall, error, str(out), str(err), tail, kept, usage=usage
+                action,
+                outcome,
+                outputs,
+                keyed.key.hash,
+                wall,
+                error,
+                str(out),
+                str(err),
+                tail,
+                kept,
+                usage=usage,
+                assisted=mark,
             )
 
         problem = _problem(action, result, grant)
@@ -132,7 +148,12 @@ class Runner:
             message = result_message(action, outputs, keyed, usage)
             _set(message.stdout_digest, out)
             _set(message.stderr_digest, err)
-            self.cache.put_result(keyed.key, message)
+            if mark is None:
+                self.cache.put_result(keyed.key, message)
+            else:
+                assisted.mark(message, mark)
+                self.cache.put_result(assisted.assisted_key(keyed.key), message)
+                helped.publish()
         return ended(Outcome.BUILT, outputs)
 
     def spec(self, action: Action, keyed: Keyed) -> SandboxSpec:

@@ -292,3 +292,71 @@ class Usage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class CompileCache(_message.Message):
+    """In ActionResult.execution_metadata: its presence says that the result was made with a compile cache, so
+    that object files may come from elsewhere. Such a result lies under a key of its own, and a reader that
+    refuses them takes it for a miss whatever key it lies under. The numbers are the compile cache's own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UncachedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    UNCACHED_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    hits: _builtins.int
+    misses: _builtins.int
+    errors: _builtins.int
+    """of reading, writing and waiting"""
+    served: _builtins.int
+    """objects that hb handed in"""
+    written: _builtins.int
+    """objects that hb was given"""
+    @_builtins.property
+    def uncached(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """requests that cannot be cached, by reason"""
+
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        errors: _builtins.int = ...,
+        uncached: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        served: _builtins.int = ...,
+        written: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "hits", b"hits", "misses", b"misses", "requests", b"requests", "served", b"served", "uncached", b"uncached", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompileCache: _TypeAlias = CompileCache  # noqa: Y015

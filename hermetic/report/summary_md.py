@@ -69,6 +69,7 @@ class Page:
     saved: Saved | None = None
     path: Sequence[tuple[str, float]] = ()
     reasons: Sequence[Reason] | None = ()
+    compiled: str = ""  # what the compile cache did
 
 
 def markdown(page: Page) -> str:
@@ -109,6 +110,8 @@ def _numbers(page: Page) -> list[str]:
     if page.saved and page.saved.timed < page.saved.hits:
         parts.append(f"no time is known of {_count(page.saved.hits - page.saved.timed, 'hit')}")
     found = [" · ".join(parts)]
+    if page.compiled:
+        found += ["", f"Compile cache: {escape(page.compiled)}"]
     if page.build_id:
         found += ["", f"Build {code(page.build_id)}"]
     return found

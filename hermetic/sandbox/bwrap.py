@@ -37,6 +37,10 @@ class Layout:
     work: Path
     outputs: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def tmp(self) -> Path:
+        return self.folder("tmp")
+
     def folder(self, name: str) -> Path:
         path = self.work / name
         path.mkdir(parents=True, exist_ok=True)
@@ -48,7 +52,7 @@ def arguments(spec: SandboxSpec, layout: Layout, secrets: Mapping[str, int] | No
     that the process inherits. Raises ActionError for a bad spec."""
     if len(spec.roots) > MAX_ROOTS:
         raise ActionError(f"a root of {len(spec.roots)} trees is more than overlayfs stacks ({MAX_ROOTS})")
-    build, tmp = layout.folder("build"), layout.folder("tmp")
+    build, tmp = layout.folder("build"), layout.tmp
     skeleton = Skeleton(layout.folder("skeleton"), spec.roots)
     for name in ("/proc", "/dev", "/tmp", BUILD):
         skeleton.directory(name)
@@ -71,7 +75,8 @@ def arguments(spec: SandboxSpec, layout: Layout, secrets: Mapping[str, int] | No
     if spec.root is Root.OVERLAY:
         mounts += _shims(layout, skeleton)
     argv += _root(spec, layout, skeleton.folder)
-    return [*argv, *mounts, *_environment(spec), "--chdir", spec.cwd, "--", *spec.argv]
+    variables = [word for name, value in environment(spec).items() for word in ("--setenv", name, value)]
+    return [*argv, *mounts, "--clearenv", *variables, "--chdir", spec.cwd, "--", *spec.argv]
 
 
 def _isolation(spec: SandboxSpec) -> list[str]:
@@ -136,7 +141,8 @@ def _shims(layout: Layout, skeleton: Skeleton) -> list[str]:
     return ["--ro-bind", str(shims), skeleton.directory(SHIMS), "--bind", str(record), f"{SHIMS}/owners"]
 
 
-def _environment(spec: SandboxSpec) -> list[str]:
+def environment(spec: SandboxSpec) -> dict[str, str]:
+    """Everything the command sees."""
     values = {
         "HOME": BUILD,
         "LC_ALL": "C.UTF-8",
@@ -149,7 +155,13 @@ def _environment(spec: SandboxSpec) -> list[str]:
     }
     if spec.root is Root.OVERLAY:
         values["PATH"] = f"{SHIMS}/bin:{values['PATH']}"
-    return ["--clearenv", *(word for name, value in values.items() for word in ("--setenv", name, value))]
+    return values
+
+
+def provides(roots: Sequence[Path], path: str) -> bool:
+    """Whether a root of these trees has something at ``path``, its own links followed."""
+    inside = Skeleton(Path("/"), roots).resolve(path).lstrip("/")
+    return any(os.path.lexists(root / inside) for root in roots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class NamespaceSandbox:
             peak=max(usage.max_rss, group.peak if group is not None else 0),
             read=usage.read,
             written=usage.written,
+            tmp=layout.tmp,
         )
 
 
@@ -130,6 +131,8 @@ def _start(
         if first.pid:
             resource.prlimit(first.pid, resource.RLIMIT_CORE, (0, 0))
             give_files(first.pid)
+            if spec.entered is not None:
+                spec.entered(first.pid)
         let_go.write(b"x")
     return process, first, group
 

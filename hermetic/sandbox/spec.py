@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -43,7 +44,8 @@ class SandboxSpec:
     ``speed`` is what tunes speed and is never in the key (MAKEFLAGS, MAX_JOBS, …); so are ``jobserver``,
     a FIFO that appears at JOBSERVER, and ``fds``, descriptors the command inherits. ``memory``: bytes that
     its processes may have together, 0 for no limit. ``secrets`` appear as files in /run/secrets, and their
-    values in no log.
+    values in no log. ``entered`` is called with the process id of its first process when the sandbox has its
+    network and before the command is let go.
     """
 
     argv: tuple[str, ...]
@@ -61,6 +63,7 @@ class SandboxSpec:
     jobserver: Path | None = None
     fds: tuple[int, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    entered: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class SandboxResult:
     peak: int = 0  # bytes that all processes had together, as far as was seen
     read: int = 0  # bytes from devices
     written: int = 0  # bytes to devices
+    tmp: Path | None = None  # what was /tmp. Whatever lies there, the command made it
 
 
 class Cancel(Protocol):

@@ -26,6 +26,7 @@ from hermetic.proto import hb_pb2
 KIND = "ed25519:"
 VARIABLE = "HB_CACHE_SIGNING_KEY"
 DEFAULT = "default"
+RELEASE = "release"  # refuses what a compile cache made unless it says otherwise
 
 
 class Untrusted(StoreError):
@@ -89,10 +90,12 @@ class Signer:
 
 @dataclass(frozen=True)
 class Policy:
-    """A set of keys with a name. ``keys`` by identifier."""
+    """A set of keys with a name. ``keys`` by identifier. ``compile_cache``: whether results made with one
+    may be used, and made."""
 
     name: str
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
+    compile_cache: bool = True
 
     @staticmethod
     def of(name: str, keys: Sequence[PublicKey]) -> Policy:

@@ -10,7 +10,8 @@ from hermetic.cli.summary import add_summary, summarised
 
 
 def main(words: Sequence[str]) -> int:
-    parser = Parser("build", "Build targets and show them under hb-out/.", "hb build //runtime:none-cu13-amd64")
+    example = "hb build //runtime:none-cu13-amd64\n  hb build //container/native:ucx --compile-cache"
+    parser = Parser("build", "Build targets and show them under hb-out/.", example)
     parser.add_argument("pattern", nargs="+", help="labels and patterns: //pkg:name, //pkg:all, //pkg/..., -//pkg:x")
     add_build(parser)
     add_summary(parser)

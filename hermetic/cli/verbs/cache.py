@@ -20,6 +20,7 @@ KINDS = {
     "exec": "executable twins of blobs",
     "ac": "results",
     "stage": "staged trees (their files are links of blobs)",
+    "compile": "compiled objects, of the compile cache",
     "derived": "compressed layers, made again when needed",
     "quarantine": "rotten blobs that verify set aside",
 }
@@ -33,6 +34,7 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("cache", about, "hb cache gc --max-size 20G --keep-days 14")
     parser.add_argument("what", choices=["stats", "verify", "gc", "keygen"])
     parser.add_argument("--repair", action="store_true", help="verify: set rotten blobs aside, remove broken results")
+    parser.add_argument("--compile", action="store_true", help="stats: what the compile cache did in past builds")
     parser.add_argument("--max-size", metavar="SIZE", help="gc: what results may take: 500M, 20G")
     parser.add_argument("--keep-days", metavar="N", type=float, help="gc: results not used for longer go")
     parser.add_argument("--dry-run", "-n", action="store_true", help="gc: only say what would go")
@@ -47,7 +49,7 @@ def main(words: Sequence[str]) -> int:
     found = workspace.find(Path.cwd(), args.config, args.set)
     store = DiskStore(found.store_path(args.store))
     if args.what == "stats":
-        return _stats(store)
+        return _compiled(store) if args.compile else _stats(store)
     return _verify(store, args.repair) if args.what == "verify" else _gc(store, args)
 
 
@@ -70,6 +72,30 @@ def _stats(store: DiskStore) -> int:
         rates = [f"{100 * count / total:.1f} %" for count in hits]
         print(f"last {len(heads)} builds: {total} actions, {rates[0]} local hits, {rates[1]} remote hits")
         print("  " + ", ".join(f"{word} {count}" for word, count in outcomes.items()))
+    return 0
+
+
+def _compiled(store: DiskStore) -> int:
+    """What compile caches did in the builds that are kept, by step."""
+    from contextlib import suppress
+
+    from hermetic.execution.compile_counts import Counts, total
+    from hermetic.execution.history import DamagedRecord, History
+    from hermetic.store.compile.objects import measure
+
+    history = History(store.root / "builds")
+    steps: dict[str, list[Counts]] = {}
+    for head in history.heads():
+        with suppress(DamagedRecord):
+            for number, counts in history.compiled(head).items():
+                steps.setdefault(history.state(head).steps[number].title, []).append(counts)
+    count, size = measure(store.root / "compile")
+    every = total(one for found in steps.values() for one in found)
+    print(f"compile cache: {count} objects, {size / 1e6:.1f} MB")
+    print(f"past builds: {every}")
+    print("".join(f"  not cacheable: {one}\n" for one in every.reasons()), end="")
+    for title in sorted(steps):
+        print(f"  {len(steps[title]):4} x {title}: {total(steps[title])}")
     return 0
 
 

@@ -56,8 +56,16 @@ def main(words: Sequence[str]) -> int:
         return _print_logs(history, head, args.action, store, args.json)
     if args.critical_path:
         return _print_path(history, head, args.json)
-    for step, event in _steps(history, head, hits=args.all):
-        print(json.dumps(_row(step, event)) if args.json else _step_line(step, event))
+    compiled = history.compiled(head)
+    for number, step, event in _steps(history, head, hits=args.all):
+        counts = compiled.get(number)
+        if args.json:
+            print(json.dumps({**_row(step, event), **({"compile_cache": counts.to_object()} if counts else {})}))
+        else:
+            print(_step_line(step, event))
+            if counts is not None:
+                print(f"{'':24}compile cache: {counts}")
+                print("".join(f"{'':26}not cacheable: {one}\n" for one in counts.reasons()), end="")
     if not args.json:
         print(_line(head))
     return 0
@@ -119,11 +127,12 @@ def _summary(head: Head) -> dict[str, Any]:
     }
 
 
-def _steps(history: History, head: Head, *, hits: bool) -> list[tuple[Step, Event | None]]:
+def _steps(history: History, head: Head, *, hits: bool) -> list[tuple[int, Step, Event | None]]:
+    """Number, step and what happened to it."""
     steps = history.state(head).steps
     events = {event.step: event for event in history.events(head)}
     chosen = range(len(steps)) if hits else sorted(events)
-    return [(steps[number], events.get(number)) for number in chosen]
+    return [(number, steps[number], events.get(number)) for number in chosen]
 
 
 def _step_line(step: Step, event: Event | None) -> str:
@@ -147,7 +156,7 @@ def _print_logs(history: History, head: Head, label: str, store: DiskStore, as_j
     from hermetic.label import Label
 
     wanted = str(Label.parse(label)) if label.startswith("//") else label
-    chosen = [pair for pair in _steps(history, head, hits=True) if pair[0].label == wanted]
+    chosen = [(step, event) for _, step, event in _steps(history, head, hits=True) if step.label == wanted]
     if not chosen:
         near = did_you_mean(wanted, [step.label for step in history.state(head).steps])
         raise CommandLineError(f"build {head.id} had no action of {label}", hint=near or f"hb log {head.id} --all")
@@ -163,10 +172,12 @@ def _print_logs(history: History, head: Head, label: str, store: DiskStore, as_j
 def _digests(store: DiskStore, step: Step, event: Event | None) -> tuple[str, str]:
     """stdout and stderr of a step that ran in this build, or of the run that made its result."""
     from hermetic.digest import Digest
+    from hermetic.store.assisted import assisted_key
 
     if event is not None and (event.stdout or event.stderr):
         return event.stdout, event.stderr
-    message = store.get(Digest(step.key, 0)) if step.key else None
+    key = Digest(step.key, 0)
+    message = store.get(key) or store.get(assisted_key(key)) if step.key else None
     if message is None:
         return "", ""
     out, err = message.stdout_digest, message.stderr_digest

@@ -61,6 +61,10 @@ class S3Remote:
     def name(self) -> str:
         return str(self._address)
 
+    @property
+    def address(self) -> Address:
+        return self._address
+
     # --- results ----------------------------------------------------------------------------------
 
     def get_result(self, key: Digest, zone: str) -> bytes | None:

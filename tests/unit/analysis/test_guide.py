@@ -40,7 +40,7 @@ def workspace(tmp_path: Path) -> Path:
     for path, text in FILES.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
-    for name in ("__init__.py", "basic.py", "providers.py"):
+    for name in ("__init__.py", "basic.py", "launchers.py", "providers.py"):
         (tmp_path / "rules" / name).write_text((ROOT / "rules" / name).read_text())
     (tmp_path / "notes" / "a.txt").write_text("a")
     (tmp_path / "BUILD.py").write_text('setting(name="quick", default=False)\n')

@@ -1,0 +1,1 @@
+"""What a compile cache keeps: compiled objects by its own keys, on disk and in a bucket."""

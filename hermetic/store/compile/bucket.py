@@ -1,0 +1,57 @@
+"""Compiled objects in a bucket, laid out as the tool itself lays them out: who runs it beside hb, with the
+prefix as its key prefix, shares them.
+
+    <prefix>/a/b/c/abc…
+
+Guarantees: an answer that takes longer than ``SECONDS`` is a failure; nothing is read beyond ``LARGEST``.
+An object is written once (``If-None-Match: *``), as a bucket policy may demand. Requests are signed here,
+outside every sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hermetic.store.remote.address import Address
+from hermetic.store.remote.protocol import RemoteError
+from hermetic.store.remote.s3 import S3Remote
+
+SECONDS = 1.0  # without a byte; a whole answer may take twice that, and longer when it is large
+LARGEST = 128 << 20  # bytes of an object
+
+
+class Bucket(S3Remote):
+    """``reads``: prefixes that are looked at, in order; ``writes``: the one that is written to, or ""."""
+
+    def __init__(self, address: Address, reads: Sequence[str], writes: str) -> None:
+        patience = str(min(address.timeout, SECONDS))
+        super().__init__(replace(address, options={**address.options, "timeout": patience}))
+        self.reads, self.writes = tuple(reads), writes
+
+    @property
+    def name(self) -> str:
+        return f"the compile cache {self._address}"
+
+    def warm(self) -> None:
+        """Make the client, which takes longer than a request."""
+        self._client()
+
+    def get_object(self, key: str) -> bytes | None:
+        """Raises RemoteError."""
+        for prefix in self.reads:
+            place = _place(prefix, key)
+            reply = self._ask(lambda s3, place=place: s3.get_object(Bucket=self._address.host, Key=place))  # type: ignore[misc]
+            if reply is not None:
+                if reply["ContentLength"] > LARGEST:
+                    raise RemoteError(f"{self.name}: {place} is too long")
+                return self._body(reply["Body"], reply["ContentLength"])
+        return None
+
+    def put_object(self, key: str, data: bytes) -> None:
+        """Raises RemoteError."""
+        self._create(_place(self.writes, key), data)
+
+
+def _place(prefix: str, key: str) -> str:
+    return "/".join((*filter(None, (prefix,)), *key[:3], key))
