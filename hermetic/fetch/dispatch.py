@@ -27,6 +27,7 @@ from hermetic.fetch.collect import take_file, take_tree
 from hermetic.fetch.net import Asked, Proxy
 from hermetic.fetch.spec import FetchRequest
 from hermetic.fetch.vendor import VendorDir
+from hermetic.memfile import memory_file
 from hermetic.redact import without
 from hermetic.secret import Secret
 from hermetic.store.leaks import GuardedStore
@@ -209,7 +210,7 @@ def _talk(task: Mapping[str, Any], work: Path, scratch: Path, proxy: Proxy, opti
 def _log(work: Path, *, in_memory: bool) -> BinaryIO:
     """What a worker prints. Nobody has looked through it while it is written, so what knows secrets writes to
     no disk."""
-    return open(os.memfd_create("hb-log"), "w+b") if in_memory else (work / "worker.log").open("w+b")
+    return open(memory_file("hb-log"), "w+b") if in_memory else (work / "worker.log").open("w+b")
 
 
 def _local_paths(requests: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from hermetic.errors import FetchError
 from hermetic.fetch.login import Login
 from hermetic.fetch.transport import Refused
+from hermetic.memfile import memory_file
 
 USER = "x-access-token"  # what servers that want a token only take as the user
 
@@ -53,10 +54,9 @@ def git_login(login: Login | None, urls: Sequence[str]) -> Iterator[Access]:
             f"no address may be given the secret {login.secret.name}",
             hint="a secret goes to https addresses, and only to the hosts it is bound to; ssh has keys of its own",
         )
-    fd = os.memfd_create("hb-login", os.MFD_CLOEXEC)
+    pair = f"username={login.user or USER}\npassword={login.password}\n"
+    fd = memory_file("hb-login", pair.encode("latin-1"))
     try:
-        with open(fd, "wb", closefd=False) as stream:
-            stream.write(f"username={login.user or USER}\npassword={login.password}\n".encode("latin-1"))
         helper = f"!cat /proc/self/fd/{fd} #"  # git appends what it wants: get, store or erase
         words = [
             word for origin in origins for text in ("", helper) for word in ("-c", f"credential.{origin}.helper={text}")

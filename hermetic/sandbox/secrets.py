@@ -1,8 +1,8 @@
 """Secrets inside a sandbox: files that exist in memory only, for as long as the sandbox does.
 
 Guarantees: a value reaches bubblewrap through an anonymous file that no other process of hb's inherits, and
-lies in the sandbox on a read-only tmpfs of its own, mode 0400, owned by the action's user. It is on no disk, in
-no environment and in no command line; when the last process of the sandbox dies, however, it is gone.
+lies in the sandbox on a read-only tmpfs of its own, mode 0400, owned by the action's user. It is in no file
+system of the machine, no environment and no command line; when the sandbox ends, however that is, it is gone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from hermetic.memfile import memory_file
 from hermetic.secret import Secret
 
 
@@ -20,12 +21,8 @@ def opened(secrets: Sequence[Secret]) -> Iterator[Mapping[str, int]]:
     with ExitStack() as stack:
         found = {}
         for secret in secrets:
-            fd = os.memfd_create(f"hb-{secret.name}", os.MFD_CLOEXEC)
+            found[secret.name] = fd = memory_file(f"hb-{secret.name}", secret.value)
             stack.callback(os.close, fd)
-            with open(fd, "wb", closefd=False) as stream:
-                stream.write(secret.value)
-            os.lseek(fd, 0, os.SEEK_SET)
-            found[secret.name] = fd
         yield found
 
 

@@ -247,6 +247,15 @@ def test_a_shell_has_secrets_when_it_is_asked_to(workspace, given, tmp_path: Pat
     assert given_to.out == "PASSWORD\nTOKEN\n" + PASSWORD.decode()
 
 
+def test_a_program_that_hb_runs_has_the_environment_but_for_secrets(workspace, given) -> None:
+    """It is built with them, perhaps; they are not for what is built."""
+    cmd = "mkdir -p out/bin; printf '#!/bin/sh\\nenv' > out/bin/show; chmod +x out/bin/show"
+    workspace.build_file(f'command(name="show", rootfs=":rootfs", cmd="{cmd}")\n')
+    done = workspace.hb("run", "//:show", env={**given, "SOMETHING": "else"})
+    assert done.code == 0, done.err
+    assert "SOMETHING=else" in done.out and "HB_SECRET" not in done.out
+
+
 def test_info_names_them_and_the_workspace_cannot(workspace, given, tmp_path: Path) -> None:
     info = workspace.hb("info", env=given)
     assert "PASSWORD (by the environment)" in info.out

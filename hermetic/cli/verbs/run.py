@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hermetic.cli.options import Parser, add_build
+from hermetic.cli.secrets import PREFIX
 from hermetic.errors import CommandLineError, did_you_mean
 
 
@@ -40,8 +41,9 @@ def main(words: Sequence[str]) -> int:
 
 def _become(program: Path, arguments: Sequence[str]) -> int:
     sys.stderr.flush()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     try:
-        os.execv(program, [str(program), *arguments])
+        os.execve(program, [str(program), *arguments], environment)
     except OSError as error:
         raise CommandLineError(f"{program} cannot be run here: {error.strerror}") from None
 
