@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from hermetic.audit.critical import critical_path
 from hermetic.execution.records import State
-from hermetic.execution.schedule_order import rests
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +28,5 @@ class Account:
 def account(state: State, ran: Mapping[int, float], hits: Collection[int], known: Mapping[int, float]) -> Account:
     """``ran``: step → seconds in this build; ``known``: step → seconds it took another time."""
     timed = [known[number] for number in hits if number in known]
-    critical = _critical(state, ran)
+    critical = tuple(critical_path(state, ran))
     return Account(len(hits), len(timed), sum(timed), critical, sum(ran[number] for number in critical))
-
-
-def _critical(state: State, ran: Mapping[int, float]) -> tuple[int, ...]:
-    seconds = {str(number): wall for number, wall in ran.items()}
-    needs = {str(number): [str(one) for one in state.steps[number].needs if one in ran] for number in ran}
-    users: dict[str, list[str]] = {name: [] for name in seconds}
-    for name, found in needs.items():
-        for need in found:
-            users[need].append(name)
-    rest = rests(seconds, users, needs)
-    at = max(rest, key=lambda one: (rest[one], -int(one)), default=None)
-    path = []
-    while at is not None:
-        path.append(int(at))
-        at = max(users[at], key=lambda one: (rest[one], -int(one)), default=None)
-    return tuple(path)

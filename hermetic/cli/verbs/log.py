@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hermetic.store.disk import DiskStore
 
 SHOWN = 20
+NO_TIME = ("hit-local", "hit-remote", "skipped")  # outcomes of what did not run
 
 
 def main(words: Sequence[str]) -> int:
@@ -74,8 +75,9 @@ def main(words: Sequence[str]) -> int:
 def _print_path(history: History, head: Head, as_json: bool) -> int:
     from hermetic.audit.critical import stretches
 
-    ran = {one.step: one.wall for one in history.events(head) if one.outcome in ("built", "evicted")}
-    for one in stretches(history.state(head), ran):
+    state = history.state(head)
+    ran = {one.step: one.wall for one in history.events(head) if one.outcome not in NO_TIME}
+    for one in stretches(state, ran):
         if as_json:
             row = {"title": one.title, "seconds": one.seconds, "share": round(one.share, 3), "won": round(one.won, 3)}
             print(json.dumps(row))

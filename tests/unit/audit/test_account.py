@@ -22,10 +22,10 @@ def test_the_longest_way_and_what_was_saved() -> None:
     assert (found.hits, found.timed, found.saved) == (2, 1, 5.0)
 
 
-def test_a_hit_in_between_ends_a_way() -> None:
-    """What runs behind a hit does not wait for what ran before it."""
+def test_a_way_goes_through_hits() -> None:
+    """A hit is looked for when what it depends on has a result, so who waits for the hit waits for that."""
     found = account(state((), (0,), (1,)), {0: 1.0, 2: 3.0}, [1], {})
-    assert found.critical == (2,)
+    assert (found.critical, found.path) == ((0, 2), 4.0)
 
 
 def test_nothing_ran() -> None:
@@ -39,8 +39,9 @@ def test_no_way_is_longer(data: st.DataObject) -> None:
     ran = data.draw(st.dictionaries(st.integers(0, count - 1), st.integers(0, 20).map(float)))
     found = account(state(*needs), ran, [], {})
     longest: dict[int, float] = {}
+    behind: dict[int, set[int]] = {}
     for number in range(count):
-        if number in ran:
-            longest[number] = ran[number] + max((longest[one] for one in needs[number] if one in ran), default=0.0)
-    assert found.path == max(longest.values(), default=0.0)
-    assert all(need in needs[user] for need, user in zip(found.critical, found.critical[1:], strict=False))
+        behind[number] = {*needs[number]}.union(*(behind[one] for one in needs[number]))
+        longest[number] = ran.get(number, 0.0) + max((longest[one] for one in needs[number]), default=0.0)
+    assert found.path == max((longest[one] for one in ran), default=0.0)
+    assert all(need in behind[user] for need, user in zip(found.critical, found.critical[1:], strict=False))
