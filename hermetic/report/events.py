@@ -1,8 +1,8 @@
 """``hb build --events FILE``: what happens, one JSON object per line, as it happens.
 
 Guarantees: every line is complete when it is there; ``version`` changes when a field's meaning does, new
-fields may come at any time. A file that cannot be written fails no build. The schema is in
-docs/guide/scheduling.md.
+fields may come at any time. A file that cannot be written fails no build. The schema is
+docs/reference/events.schema.json.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import traces
 from collector import Collector, collecting, values
+from jsonschema import Draft202012Validator
 
 pytestmark = pytest.mark.sandbox
 
@@ -161,11 +162,19 @@ def test_events_are_those_of_the_build(workspace, tmp_path) -> None:
     workspace.build_file(BUILD)
     file = tmp_path / "events"
 
-    def events() -> list[dict[str, Any]]:
-        assert workspace.hb("build", "//:b", "--events", str(file), env=quiet()).code == 0
-        return [json.loads(line) for line in file.read_text().splitlines()]
+    schema = Draft202012Validator(json.loads((ROOT / "docs/reference/events.schema.json").read_text()))
+
+    def events(code: int = 0, target: str = "//:b") -> list[dict[str, Any]]:
+        assert workspace.hb("build", target, "--events", str(file), env=quiet()).code == code
+        found = [json.loads(line) for line in file.read_text().splitlines()]
+        for one in found:
+            schema.validate(one)
+        return found
 
     assert [one["event"] for one in events()] == ["planned", *["started", "finished"] * 2, "ended"]
     null = events()
     assert [one["event"] for one in null] == ["planned", "ended"]
     assert null[-1]["outcomes"] == {"hit-local": 2}
+    workspace.build_file('command(name="f", rootfs=":rootfs", cmd="exit 3")\n')
+    failed = events(1, "//:f")
+    assert failed[-2]["outcome"] == "failed" and "exit 3" in failed[-2]["error"]
