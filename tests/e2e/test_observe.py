@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 import traces
 from collector import Collector, collecting, values
 from jsonschema import Draft202012Validator
+from terminals import on_a_terminal
 
 pytestmark = pytest.mark.sandbox
 
@@ -178,3 +180,19 @@ def test_events_are_those_of_the_build(workspace, tmp_path) -> None:
     workspace.build_file('command(name="f", rootfs=":rootfs", cmd="exit 3")\n')
     failed = events(1, "//:f")
     assert failed[-2]["outcome"] == "failed" and "exit 3" in failed[-2]["error"]
+
+
+def test_a_real_build_on_a_real_terminal(workspace) -> None:
+    slow = 'command(name="slow", rootfs=":rootfs", cmd="mkdir -p out; sleep 1.5; echo s > out/s")\n'
+    workspace.build_file(slow)
+    drop = ("OTEL_", "COLUMNS", "LINES", "CI", "NO_COLOR")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
+    env |= {"HB_STORE": str(workspace.store), "TERM": "xterm"}
+    with on_a_terminal([str(ROOT / "hb"), "build", "//:slow"], 60, 20, env, workspace.root) as person:
+        lines = person.until(lambda lines: len(lines) == 2 and "runs" in lines[1])
+        assert lines[0].startswith("[0/1] 1 running, 0 cached, 0 waiting")
+        assert re.fullmatch(r"  +\d\.\d s of \d+ +//:slow Command  runs(  \d+ MiB)?", lines[1])
+        lines = person.ended()
+    assert re.fullmatch(r"built +\d\.\d s  //:slow Command", lines[0])
+    assert re.fullmatch(r"done: built 1 · \d\.\d s", lines[1])
+    assert len(lines) == 2
