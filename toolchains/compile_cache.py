@@ -49,10 +49,20 @@ exit "$code"
 """
 
 LAUNCH = r"""#!/bin/sh
-# COMPILER ARGUMENTS...: sccache's own failures end with 2; the compiler then says itself what there is to say.
+# COMPILER ARGUMENTS...: where sccache fails by itself (compilers end with 1), the compiler says what there is to say.
+alone() {
+  for word; do
+    case $word in --jobserver | --threads=*) ;; *) printf '%s ' "$word" ;; esac
+  done
+}
+case ${1##*/} in
+  nvcc) # sccache splits its work by what --dryrun prints, which lacks steps when nvcc shares out work itself
+    NVCC_PREPEND_FLAGS=$(alone $NVCC_PREPEND_FLAGS) NVCC_APPEND_FLAGS=$(alone $NVCC_APPEND_FLAGS)
+    export NVCC_PREPEND_FLAGS NVCC_APPEND_FLAGS ;;
+esac
 "${0%/*}/sccache" "$@"
 code=$?
-[ "$code" = 2 ] || exit "$code"
+[ "$code" -gt 1 ] || exit "$code"
 exec "$@"
 """
 

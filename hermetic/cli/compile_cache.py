@@ -162,8 +162,8 @@ def _close(tiers: Tiers, disk: DiskStore, limit: int, *, wait: bool) -> None:
     if left and not wait:
         say(f"hb: {left} compiled objects are not written to the bucket")
     tiers.close(wait=wait)
-    for problem in tiers.problems:
-        say(f"hb: {problem}")
+    if tiers.problem:
+        say(f"hb: {tiers.problem}")
     sweep(disk.root / "compile", limit)
 
 

@@ -71,7 +71,9 @@ def _text(path: Path) -> str:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return ""
-    with os.fdopen(handle, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return ""
-        return stream.read(LARGEST).decode("utf-8", "replace")
+        return os.read(handle, LARGEST).decode("utf-8", "replace")
+    finally:
+        os.close(handle)

@@ -187,6 +187,7 @@ class _Requests(BaseHTTPRequestHandler):
             self._head(200, found[1])
             if body:
                 self.endpoint.count(served=1)
+            if body and found[1]:
                 self.connection.sendfile(stream, stream.tell(), found[1])
 
     def _put(self, key: str, size: int) -> None:
@@ -231,6 +232,11 @@ class _Requests(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """What is no request at all."""
+        self.request_version, self.close_connection = self.protocol_version, True
+        self._end(int(code))
 
     def log_message(self, *_: object) -> None:
         """What a build asks is no news."""

@@ -8,7 +8,7 @@ the bucket behind the build.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -66,9 +66,9 @@ class Tiers:
             self.bucket.close()
 
     @property
-    def problems(self) -> Iterable[str]:
-        """What went wrong with the bucket, each once."""
-        return self._guard.problems if self._guard is not None else ()
+    def problem(self) -> str:
+        """What went wrong with the bucket first, or ""."""
+        return next(iter(self._guard.problems), "") if self._guard is not None else ""
 
     def _fetched(self, bucket: Bucket, key: str) -> bytes | None:
         with suppress(RemoteError):
