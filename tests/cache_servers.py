@@ -101,16 +101,16 @@ def running_s3(data: Path) -> Iterator[S3Server]:
     weed = in_environment("weed")
     assert weed is not None
     data.mkdir(parents=True, exist_ok=True)
-    ports = [free_port() for _ in range(12)]
+    ports = [free_port() for _ in range(10)]
     names = ["master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3.port", "s3.grpc",
-             "webdav", "admin", "admin.grpc", "iceberg"]  # fmt: skip
+             "admin", "admin.grpc"]  # fmt: skip
     named = dict(zip(names, ports, strict=True))
     argv = [
         weed, "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false",
         f"-master.port={named['master']}", f"-master.port.grpc={named['master.grpc']}",
         f"-volume.port={named['volume']}", f"-volume.port.grpc={named['volume.grpc']}",
         f"-filer.port={named['filer']}", f"-filer.port.grpc={named['filer.grpc']}",
-        f"-s3.port={named['s3.port']}", f"-s3.port.grpc={named['s3.grpc']}", f"-s3.port.iceberg={named['iceberg']}",
+        f"-s3.port={named['s3.port']}", f"-s3.port.grpc={named['s3.grpc']}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
         f"-admin.port={named['admin']}", f"-admin.port.grpc={named['admin.grpc']}",
     ]  # fmt: skip
     found = S3Server(f"http://127.0.0.1:{named['s3.port']}")

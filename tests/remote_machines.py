@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hermetic import tree
 from hermetic.digest import Digest
+from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store import trust
 from hermetic.store.disk import DiskStore
+from hermetic.store.protocols import MissingBlob
+from hermetic.store.remote import entry
 from hermetic.store.remote.address import Mode, connect, parse
 from hermetic.store.remote.cache import Download, RemoteCache, Terms
+from hermetic.store.remote.frames import decompress
 from hermetic.store.remote.tiered import TieredStore
 from hermetic.store.trust import Policy, Signer
 from hermetic.tree import File
@@ -30,13 +35,14 @@ class Machine:
     download: Download = Download.TOPLEVEL
     zones: tuple[str, ...] = ("main",)
     trusted: tuple[Signer, ...] = (KEY,)
+    lease: bool = False
     caches: list[RemoteCache] = field(default_factory=list)
 
     def open(self, url: str | None = None) -> TieredStore:
         """As a new command of this machine would."""
         address = parse(url or self.url)
         policy = Policy.of("default", [one.public for one in self.trusted])
-        terms = Terms(self.mode, policy, self.signer, self.zones, self.download)
+        terms = Terms(self.mode, policy, self.signer, self.zones, self.download, self.lease)
         self.caches.append(RemoteCache(connect(address), "the remote", self.disk, terms))
         return TieredStore(self.disk, self.caches[-1])
 
@@ -82,3 +88,47 @@ def contents(store: TieredStore, made: Made) -> dict[str, bytes]:
     """The tree as a reader finds it. Raises MissingBlob."""
     nodes = tree.walk(made.root, store.read)
     return {path: store.read(node.digest) for path, node in nodes if isinstance(node, File)}
+
+
+def entries(url: str, signer: Signer) -> dict[str, Digest]:
+    """The results in a bucket: the object's name → the action's key."""
+    bucket = connect(parse(url)).bucket
+    assert bucket is not None
+    policy = Policy.of("default", [signer.public])
+    found = {}
+    for one in bucket.listing(bucket.place("ac/")):
+        data = bucket.read(one.place)
+        if data is not None:
+            payload, _ = policy.opened(entry.envelope(data), entry.TYPE)
+            found[one.place] = Digest.parse(hb_pb2.Entry.FromString(decompress(payload, entry.UNFOLDED)).key)
+    bucket.close()
+    return found
+
+
+def problems(url: str, signer: Signer, folder: Path, zones: tuple[str, ...] = ("main",)) -> list[str]:
+    """What is wrong with a bucket, found by bringing every output of every result to an empty store."""
+    machine = Machine(DiskStore(folder), url, signer, Mode.READ, Download.ALL, zones, (signer,))
+    store = machine.open()
+    cache = machine.caches[-1]
+    wrong = []
+    for place, key in entries(url, signer).items():
+        result = store.get_remote(key)
+        if result is None:
+            wrong.append(f"{place} is not to be had")
+            continue
+        try:
+            for one in result.output_directories:
+                root = Digest(one.root_directory_digest.hash, one.root_directory_digest.size_bytes)
+                for _, node in tree.walk(root, machine.disk.read):
+                    if isinstance(node, File):
+                        machine.disk.read(node.digest)
+            for file in result.output_files:
+                machine.disk.read(Digest(file.digest.hash, file.digest.size_bytes))
+        except MissingBlob as error:
+            wrong.append(f"{place}: {error}")
+    losses = cache.downloads.losses
+    wrong += [f"gone: {digest}" for digest in losses.evicted] + [f"wrong: {digest}" for digest in losses.corrupt]
+    machine.check()
+    cache.close()
+    cache.remote.close()
+    return wrong

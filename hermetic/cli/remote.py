@@ -42,6 +42,7 @@ CACHE: Mapping[str, tuple[type, Any]] = {
     "read_zones": (list, ["main"]),
     "download": (str, "toplevel"),
     "signing_key": (str, ""),
+    "lease": (bool, False),
     "max_size": (str, ""),  # of the local store
     "keep_days": (int, 0),
 }
@@ -128,6 +129,7 @@ def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore, spans: Sp
         signer=signer,
         zones=zones_of(args, table, address),
         download=Download(args.download or table["download"]),
+        lease=table["lease"],
     )
     if not terms.policy.keys:
         hint = f'name whose results may be read: [tool.hb.trust] {terms.policy.name} = ["ed25519:…"]'

@@ -197,6 +197,8 @@ class Entry(_message.Message):
     INLINE_FIELD_NUMBER: _builtins.int
     WRITTEN_FIELD_NUMBER: _builtins.int
     WRITER_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
+    SPARES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """of the action: an entry copied to another key is refused"""
     result: _builtins.bytes
@@ -211,6 +213,14 @@ class Entry(_message.Message):
     def inline(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """small blobs of the result, so that they need no request"""
 
+    @_builtins.property
+    def needs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Names]:
+        """objects the outputs come from: without one of them the entry is broken"""
+
+    @_builtins.property
+    def spares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Names]:
+        """objects some of them may come from instead"""
+
     def __init__(
         self,
         *,
@@ -220,14 +230,107 @@ class Entry(_message.Message):
         inline: _abc.Iterable[_builtins.bytes] | None = ...,
         written: _builtins.int = ...,
         writer: _builtins.str = ...,
+        needs: _abc.Iterable[Global___Names] | None = ...,
+        spares: _abc.Iterable[Global___Names] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "key", b"key", "result", b"result", "where", b"where", "writer", b"writer", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "key", b"key", "needs", b"needs", "result", b"result", "spares", b"spares", "where", b"where", "writer", b"writer", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class Names(_message.Message):
+    """Names of one zone in a bucket: of blobs, packs or results."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    hashes: _builtins.bytes
+    """SHA-256, 32 bytes each"""
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        hashes: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hashes", b"hashes", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Names: _TypeAlias = Names  # noqa: Y015
+
+@_typing.final
+class Lease(_message.Message):
+    """What a build used of a bucket, so that a collector keeps it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Names]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___Names] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class Condemned(_message.Message):
+    """What a collector is about to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def blobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Names]: ...
+    def __init__(
+        self,
+        *,
+        blobs: _abc.Iterable[Global___Names] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Condemned: _TypeAlias = Condemned  # noqa: Y015
+
+@_typing.final
+class Waits(_message.Message):
+    """The builds a collector waits for before it deletes what it condemned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waits: _TypeAlias = Waits  # noqa: Y015
 
 @_typing.final
 class PackIndex(_message.Message):

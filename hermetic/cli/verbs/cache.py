@@ -29,7 +29,8 @@ KINDS = {
 def main(words: Sequence[str]) -> int:
     about = (
         "stats: size of the store and hit rates of past builds. verify: read everything and compare with its name.\n"
-        "gc: remove what was not used for long. keygen: make a key for signing results of a remote cache."
+        "gc: remove what was not used for long, here or with --remote in a bucket. keygen: make a key for signing "
+        "results of a remote cache."
     )
     parser = Parser("cache", about, "hb cache gc --max-size 20G --keep-days 14")
     parser.add_argument("what", choices=["stats", "verify", "gc", "keygen"])
@@ -37,12 +38,20 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--compile", action="store_true", help="stats: what the compile cache did in past builds")
     parser.add_argument("--max-size", metavar="SIZE", help="gc: what results may take: 500M, 20G")
     parser.add_argument("--keep-days", metavar="N", type=float, help="gc: results not used for longer go")
+    parser.add_argument("--remote", metavar="URL", help="gc: s3://…, collect there instead of in the local store")
+    parser.add_argument("--grace-hours", metavar="N", type=float, help="gc --remote: blobs without a result stay (24)")
     parser.add_argument("--dry-run", "-n", action="store_true", help="gc: only say what would go")
     parser.add_argument("--output", "-o", metavar="FILE", help="keygen: where the private key goes (default: your own)")
     add_common(parser)
     args = parser.parse(words)
     if args.what == "keygen":
         return _keygen(args.output)
+    if args.remote is not None:
+        from hermetic.cli.collecting import collect_remote
+
+        if args.what != "gc":
+            raise CommandLineError(f"hb cache {args.what} has no --remote", hint="hb cache gc --remote s3://…")
+        return collect_remote(args.remote, args.max_size, args.keep_days, args.grace_hours, dry_run=args.dry_run)
     from hermetic.cli import workspace
     from hermetic.store.disk import DiskStore
 

@@ -23,6 +23,7 @@ from hermetic.store.remote.address import Mode
 from hermetic.store.remote.downloads import Downloads
 from hermetic.store.remote.guard import Guard
 from hermetic.store.remote.known import Known
+from hermetic.store.remote.leases import Leases
 from hermetic.store.remote.promises import Promises
 from hermetic.store.remote.protocol import Remote, RemoteError
 from hermetic.store.remote.uploads import Conflict, Uploads
@@ -46,6 +47,7 @@ class Terms:
     signer: Signer | None = None
     zones: tuple[str, ...] = ("main",)
     download: Download = Download.TOPLEVEL
+    lease: bool = False  # say what was used although nothing is written; who writes always does
 
 
 class RemoteCache:
@@ -58,10 +60,11 @@ class RemoteCache:
         self._known = Known(disk.root / "remotes.db", identity)
         self._promises = Promises(disk)
         self.downloads = Downloads(self._guard, disk, self._promises, self._known, terms.zones)
+        self.leases = Leases(self._guard, self._known, terms.zones[0])
         self.uploads = self._uploads()
         self._lock = threading.Lock()
         self._asked: dict[Digest, pb.ActionResult | None] = {}
-        self._relied: set[Digest] = set()  # keys whose blobs the remote promised
+        self._relied: dict[Digest, str] = {}  # keys whose blobs the remote promised → zone
         self._refused: dict[str, int] = {}
         self.hits = self.misses = 0
 
@@ -77,6 +80,7 @@ class RemoteCache:
             self.terms.signer,
             self.terms.policy,
             self.terms.zones,
+            self.leases,
         )
 
     # --- results ----------------------------------------------------------------------------------
@@ -92,7 +96,7 @@ class RemoteCache:
         with self._lock:
             self._asked[key] = found
             if found is not None:
-                self._relied.add(key)
+                self._relied[key] = whereabouts(found).zone  # type: ignore[union-attr]
             self.hits += found is not None
             self.misses += found is None
         return found
@@ -131,7 +135,7 @@ class RemoteCache:
         if where.remote == self._identity and self.terms.mode.reads:
             self._promises.add(result, where)
             with self._lock:
-                self._relied.add(key)
+                self._relied[key] = where.zone
         return True
 
     def offer(self, key: Digest, result: pb.ActionResult) -> None:
@@ -163,8 +167,10 @@ class RemoteCache:
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        if self.uploads is not None:
-            self.uploads.close()
+        """After an upload that was left, the lease stays open until it runs out: it may still write."""
+        over = self.uploads.close() if self.uploads is not None else self.terms.lease
+        if over:
+            self.leases.end(self._relied)
         self._known.close()
 
     def summary(self) -> list[str]:
@@ -197,7 +203,9 @@ class RemoteCache:
             lines.append(
                 f"not reproducible: the action {one.key.hash[:16]} gave other outputs before; both are kept: {record}"
             )
-        if sent.failed - len(sent.conflicts) - len(sent.blocked) > 0 and not self._guard.problems:
+        if sent.postponed:
+            lines.append(f"remote cache: {sent.postponed} results wait until a collector has deleted old blobs of them")
+        if sent.failed - sent.postponed - len(sent.conflicts) - len(sent.blocked) > 0 and not self._guard.problems:
             lines.append(f"remote cache: {sent.failed} results could not be written")
         return lines
 

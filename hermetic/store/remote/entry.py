@@ -17,9 +17,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hermetic.digest import Digest
+from hermetic.errors import StoreError
 from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.remote.frames import BadFrame, compress, decompress
+from hermetic.store.remote.ledger import Name, packed, unpacked
 from hermetic.store.trust import Policy, Signer, Untrusted
 
 TYPE = "application/vnd.hb.entry.v1+zstd"
@@ -39,6 +41,22 @@ class Opened:
     inline: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Objects of a bucket that an entry stands on. ``must``: without one of them it is broken; ``may``: where
+    some of its blobs are found as well."""
+
+    must: frozenset[Name] = frozenset()
+    may: frozenset[Name] = frozenset()
+
+
+NOTHING = Needs()
+
+
+class NewerEntry(StoreError):
+    """An entry of a form this hb does not know."""
+
+
 def seal(
     key: Digest,
     result: pb.ActionResult,
@@ -46,10 +64,14 @@ def seal(
     inline: Iterable[bytes],
     stored: Sequence[Digest],
     signer: Signer,
+    needs: Needs = NOTHING,
 ) -> bytes:
     """The bytes to store for a key. ``result``: with tree digests; ``inline``: small blobs it needs;
-    ``stored``: the remote's blobs that the entry needs, for servers which look after what results name."""
+    ``stored``: the remote's blobs that the entry needs, for servers which look after what results name;
+    ``needs``: the same for collectors of buckets, where nothing is looked after."""
     entry = hb_pb2.Entry(key=str(key), written=int(time.time()), writer=_writer())
+    entry.needs.extend(packed(needs.must))
+    entry.spares.extend(packed(needs.may))
     entry.where.CopyFrom(where)
     entry.result = result.SerializeToString(deterministic=True)
     entry.inline.extend(inline)
@@ -69,8 +91,8 @@ def carrier(envelope: hb_pb2.Envelope, blobs: Sequence[Digest]) -> pb.ActionResu
 
 def opened(data: bytes, key: Digest, zone: str, policy: Policy) -> Opened:
     """The entry in what a remote gave for a key. Raises Untrusted for anything doubtful."""
-    envelope = _envelope(data)
-    payload, signer = policy.opened(envelope, TYPE)
+    signed = envelope(data)
+    payload, signer = policy.opened(signed, TYPE)
     try:
         entry = hb_pb2.Entry.FromString(decompress(payload, UNFOLDED))
         result = pb.ActionResult.FromString(entry.result)
@@ -86,13 +108,26 @@ def opened(data: bytes, key: Digest, zone: str, policy: Policy) -> Opened:
     return Opened(result, entry.where, tuple(entry.inline))
 
 
-def _envelope(data: bytes) -> hb_pb2.Envelope:
-    envelope = hb_pb2.Envelope()
+def needs_of(data: bytes) -> Needs:
+    """What an entry stands on, whoever signed it: for a collector, to whom a lie can only give more to keep.
+    Raises Untrusted for what is no entry, NewerEntry."""
+    signed = envelope(data)
+    if signed.payload_type != TYPE:
+        raise NewerEntry(f"there are entries of the type {signed.payload_type[:80]!r}")
+    try:
+        entry = hb_pb2.Entry.FromString(decompress(signed.payload, UNFOLDED))
+    except Exception as error:  # BadFrame, or protobuf's DecodeError, which has no stable public base
+        raise Untrusted(f"its payload is no entry: {error}") from None
+    return Needs(frozenset(unpacked(entry.needs)), frozenset(unpacked(entry.spares)))
+
+
+def envelope(data: bytes) -> hb_pb2.Envelope:
+    found = hb_pb2.Envelope()
     try:
         message = pb.ActionResult.FromString(data)
         for one in message.execution_metadata.auxiliary_metadata:
-            if one.Unpack(envelope):
-                return envelope
+            if one.Unpack(found):
+                return found
     except Exception as error:  # see above
         raise Untrusted(f"it is no result: {error}") from None
     raise Untrusted("it is not signed")

@@ -29,6 +29,7 @@ _HOPELESS = {401: "wants other credentials", 403: "denies access", 407: "is behi
 
 class HttpRemote:
     batch = 0
+    bucket = None
 
     def __init__(self, address: Address) -> None:
         self._address = address

@@ -19,6 +19,7 @@ from hermetic.digest import Digest
 FRESH = 24 * 3600.0
 ALONE = ""
 ASKED = 500  # blobs in one query
+SWEPT = "swept:"  # in place of a zone: the collections that were heard of
 _TABLE = """CREATE TABLE IF NOT EXISTS known (
     remote TEXT, hash TEXT, zone TEXT, pack TEXT, time REAL, PRIMARY KEY (remote, hash, zone)
 ) WITHOUT ROWID"""
@@ -33,6 +34,7 @@ class Known:
         self._lock = threading.Lock()
         self._database = database
         self._opened: sqlite3.Connection | None = None
+        self._blind = False  # what is written there may be wrong
 
     def find(self, digests: Sequence[Digest], zones: Sequence[str]) -> dict[Digest, tuple[str, str]]:
         """(zone, pack or ALONE) of those blobs that are known; earlier zones win."""
@@ -40,6 +42,8 @@ class Known:
         names = list(by_hash)
         found: dict[Digest, tuple[str, str]] = {}
         rank = {zone: place for place, zone in enumerate(zones)}
+        if self._blind:
+            return found
         with self._lock, suppress(sqlite3.Error):
             for start in range(0, len(names), ASKED):
                 some = names[start : start + ASKED]
@@ -66,6 +70,18 @@ class Known:
         rows = [(self._remote, digest.hash, self._remote, str(digest)) for digest in digests]
         with self._lock, suppress(sqlite3.Error), self._db:
             self._db.executemany("DELETE FROM known WHERE (remote = ? AND hash = ?) OR (remote = ? AND pack = ?)", rows)
+
+    def collected(self, sweep: str) -> None:
+        """Something was deleted: what was known before this was first heard of is forgotten."""
+        try:
+            with self._lock, self._db:
+                where = (self._remote, sweep, SWEPT)
+                query = "SELECT 1 FROM known WHERE remote = ? AND hash = ? AND zone = ?"
+                if self._db.execute(query, where).fetchone() is None:
+                    self._db.execute("DELETE FROM known WHERE remote = ? AND zone != ?", (self._remote, SWEPT))
+                    self._db.execute("INSERT INTO known VALUES (?, ?, ?, '', ?)", (*where, self._clock()))
+        except sqlite3.Error:
+            self._blind = True
 
     def close(self) -> None:
         with self._lock, suppress(sqlite3.Error):

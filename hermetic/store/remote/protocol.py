@@ -13,10 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 
 from hermetic.digest import Digest
 from hermetic.errors import StoreError
+
+if TYPE_CHECKING:
+    from hermetic.store.remote.bucket import Bucket
 
 MAIN = "main"  # the zone of trusted writers
 RESULT_LIMIT = 64 << 20  # bytes of a result; an honest one is far smaller
@@ -69,7 +72,8 @@ class Remote(Protocol):
     first call of a method.
 
     ``batch``: bytes of small blobs that travel in one request; 0 when the remote has no such request,
-    and small blobs are better stored in packs.
+    and small blobs are better stored in packs. ``bucket``: where leases are kept, for a remote that does not
+    look itself after what its results need; None for others.
     """
 
     @property
@@ -78,6 +82,8 @@ class Remote(Protocol):
     def traffic(self) -> Traffic: ...
     @property
     def batch(self) -> int: ...
+    @property
+    def bucket(self) -> Bucket | None: ...
 
     def get_result(self, key: Digest, zone: str) -> bytes | None: ...
 

@@ -33,6 +33,8 @@ ZSTD = pb.Compressor.ZSTD
 
 
 class ReapiRemote:
+    bucket = None
+
     def __init__(self, address: Address) -> None:
         self._address = address
         self._instance = address.path

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
@@ -25,6 +25,8 @@ from hermetic.store.remote.closure import Closure
 from hermetic.store.remote.downloads import SMALL, batched
 from hermetic.store.remote.guard import Guard
 from hermetic.store.remote.known import ALONE, Known
+from hermetic.store.remote.leases import Condemned, Leases
+from hermetic.store.remote.ledger import Name
 from hermetic.store.remote.promises import Promises
 from hermetic.store.remote.protocol import RemoteError
 from hermetic.store.remote.turns import Crew
@@ -54,6 +56,7 @@ class Sent:
     results: int = 0
     blobs: int = 0
     failed: int = 0
+    postponed: int = 0  # of these: until a collector is done
     conflicts: list[Conflict] = field(default_factory=list)
     blocked: dict[str, None] = field(default_factory=dict)  # why a place is held by what we do not trust
 
@@ -76,6 +79,7 @@ class Uploads:
         signer: Signer,
         policy: Policy,
         zones: Sequence[str],
+        leases: Leases,
     ) -> None:
         """``zones``: the one written to, then those whose blobs may be relied on. ``read``: of the store,
         or of the remote for what is only promised."""
@@ -87,6 +91,7 @@ class Uploads:
         self._signer = signer
         self._policy = policy
         self._zones = tuple(zones)
+        self._leases = leases
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -118,16 +123,22 @@ class Uploads:
         with self._idle:
             return self._idle.wait_for(lambda: self._open == 0, timeout)
 
-    def close(self) -> None:
-        """Leave what has not begun. An entry is written last, so nothing is ever half there."""
+    def close(self) -> bool:
+        """Leave what has not begun. An entry is written last, so nothing is ever half there. Returns whether
+        nothing is under way any more."""
+        over = self.waiting == 0
         for _ in self._threads:
             self._jobs.put(None)
         self._crew.leave()
+        return over
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
+            postponed = False
             try:
                 done = self._upload(job)
+            except Condemned:
+                done, postponed = False, True
             except (RemoteError, MissingBlob, RuntimeError, CancelledError):  # the last two: it was left
                 done = False
             finally:
@@ -137,10 +148,12 @@ class Uploads:
             with self._lock:
                 self.sent.results += done
                 self.sent.failed += not done
+                self.sent.postponed += postponed
 
     # --- one result -------------------------------------------------------------------------------
 
     def _upload(self, job: _Job) -> bool:
+        self._leases.begin()
         closure = Closure.of(job.result, self._disk, self._read)
         left = [one for one in closure.blobs if one not in closure.inline and one.size]
         placed = self._heal(left, closure) if job.heal else self._place(left, closure)
@@ -154,7 +167,9 @@ class Uploads:
         stored += [
             digest for digest, zone, name in places if (zone, name) == (home, ALONE) and len(placed[digest]) == 1
         ]
-        data = entry.seal(job.key, closure.result, where, closure.inline.values(), stored, self._signer)
+        needs = needs_of(placed) if self._leases.needed else entry.NOTHING
+        self._leases.check(needs.must)
+        data = entry.seal(job.key, closure.result, where, closure.inline.values(), stored, self._signer, needs)
         there = self._guard.ask(lambda remote: remote.put_result(job.key, self._zones[0], data))
         if there is not None:
             self._compare(job, closure.result, data, there)
@@ -200,9 +215,14 @@ class Uploads:
         found: dict[Digest, Places] = {}
         for digest in digests:
             place = None if closure.here(digest) else self._promises.find(digest)
-            if place is not None:
-                packs = place.packs if digest.size <= pack.SMALL else ()
-                found[digest] = (*((zone, str(name)) for name, zone in packs), (place.zone, ALONE))
+            if place is None:
+                continue
+            packs = {(zone, name.hash): name for name, zone in place.packs} if digest.size <= pack.SMALL else {}
+            there = self._leases.there(packs)
+            alone = {(place.zone, digest.hash): digest}
+            if there or self._leases.there(alone):
+                spare = ((place.zone, ALONE),)
+                found[digest] = (*((zone, str(packs[zone, sha256])) for zone, sha256 in sorted(there)), *spare)
         return found
 
     def _heal(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Places]:
@@ -272,3 +292,15 @@ class Uploads:
             aside = self._guard.ask(lambda remote: remote.put_aside(job.key, self._zones[0], data))
             with self._lock:
                 self.sent.conflicts.append(Conflict(job.key, ours, theirs, aside))
+
+
+def needs_of(placed: Mapping[Digest, Places]) -> entry.Needs:
+    """The objects that a result's blobs are in."""
+    must: set[Name] = set()
+    may: set[Name] = set()
+    for digest, places in placed.items():
+        packs = {(zone, Digest.parse(name).hash) for zone, name in places if name != ALONE}
+        alone = {(zone, digest.hash) for zone, name in places if name == ALONE}
+        must |= packs or alone
+        may |= alone if packs else set()
+    return entry.Needs(frozenset(must), frozenset(may - must))

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from hermetic.digest import Digest
 from hermetic.spans import Open, Spans
+from hermetic.store.remote.bucket import Bucket
 from hermetic.store.remote.protocol import Opener, Remote, Traffic
 
 
@@ -32,6 +33,10 @@ class WatchedRemote:
     @property
     def batch(self) -> int:
         return self.remote.batch
+
+    @property
+    def bucket(self) -> Bucket | None:
+        return self.remote.bucket  # leases and their like are few
 
     def get_result(self, key: Digest, zone: str) -> bytes | None:
         with self._request("get result", zone, key=key.hash) as span:

@@ -1,0 +1,276 @@
+"""Requests to one S3 bucket: read, create, list and delete objects by name.
+
+Guarantees: an object is only ever created, never overwritten (``If-None-Match: *``), so a bucket policy can demand
+it. A refusal becomes a RemoteError that says whether asking again is of use. Thread-safe; nothing is contacted
+before the first request.
+
+Sources: the S3 API reference (PutObject, CompleteMultipartUpload, GetObject, ListObjectsV2, DeleteObjects).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from itertools import chain
+from typing import Any, TypeVar
+
+from hermetic.store.remote.address import Address
+from hermetic.store.remote.protocol import RESULT_LIMIT, Deadline, RemoteError, Traffic
+from hermetic.store.remote.turns import in_turn
+
+PART = 8 << 20  # bytes of a range or part; S3 takes no parts below 5 MiB
+FIRST, PIECE = 256, 256 << 10  # bytes read at once
+WIDTH = 8  # parts of one object at the same time
+CONNECTIONS = 64
+TRIES = 4  # of a conditional write that met another one
+PAGE = 1000  # objects deleted in one request; S3 takes no more
+_GONE = frozenset({"NoSuchKey", "404", "NotFound"})
+_DENIED = frozenset({"AccessDenied", "403", "Forbidden"})
+_TAKEN = frozenset({"PreconditionFailed", "412"})
+_BUSY = frozenset({"ConditionalRequestConflict", "409", "OperationAborted"})
+_FATAL = {
+    "NoSuchBucket": "there is no such bucket",
+    "InvalidAccessKeyId": "the access key is unknown",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "ExpiredToken": "the credentials have expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One line of a listing. ``time``: seconds since 1970, by the server's clock."""
+
+    place: str
+    size: int
+    time: float
+    tag: str = ""  # changes with its content
+
+
+class Bucket:
+    def __init__(self, address: Address, traffic: Traffic) -> None:
+        self.address = address
+        self._traffic = traffic
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    @property
+    def name(self) -> str:
+        return str(self.address)
+
+    def place(self, path: str) -> str:
+        """The object's name for a path below ``<prefix>/hb/``."""
+        return f"{self.address.path}/hb/{path}" if self.address.path else f"hb/{path}"
+
+    def url(self, place: str) -> str:
+        return f"s3://{self.address.host}/{place}"
+
+    def close(self) -> None:
+        if self._made is not None:
+            self._made.close()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def read(self, place: str, limit: int = RESULT_LIMIT) -> bytes | None:
+        reply = self._ask(lambda s3: s3.get_object(**self._where(place)))
+        if reply is None:
+            return None
+        if reply["ContentLength"] > limit:
+            raise RemoteError(f"{self.name}: an object is longer than it may be: {place}")
+        return self._body(reply["Body"], reply["ContentLength"])
+
+    def exists(self, place: str) -> bool:
+        return self._ask(lambda s3: s3.head_object(**self._where(place))) is not None
+
+    def download(self, place: str) -> Iterator[bytes] | None:
+        """An object's bytes: the first part tells how long it is, the others come together."""
+        where = self._where(place)
+        reply = self._ask(lambda s3: s3.get_object(**where, Range=f"bytes=0-{PART - 1}"))
+        if reply is None:
+            return None
+        found = re.fullmatch(r"bytes 0-\d+/(\d+)", reply.get("ContentRange", ""))
+        length = int(found[1]) if found else 0
+
+        def fetch(start: int) -> bytes:
+            span = f"bytes={start}-{min(start + PART, length) - 1}"
+            one = self._must(lambda s3: s3.get_object(**where, Range=span, IfMatch=reply["ETag"]))
+            return self._body(one["Body"], one["ContentLength"])
+
+        first = self._body(reply["Body"], reply["ContentLength"])
+        return chain((first,), in_turn(fetch, range(PART, length, PART), WIDTH))
+
+    def listing(self, prefix: str) -> Iterator[Object]:
+        """The objects whose names begin so, in order of name, a request for each thousand."""
+        more: dict[str, str] = {}
+        while True:
+            where = {"Bucket": self.address.host, "Prefix": prefix, **more}
+            reply = self._must(lambda s3, where=where: s3.list_objects_v2(**where))  # type: ignore[misc]
+            for one in reply.get("Contents", ()):
+                yield Object(one["Key"], one["Size"], one["LastModified"].timestamp(), one["ETag"])
+            if not reply.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": reply["NextContinuationToken"]}
+
+    def now(self) -> float:
+        """Seconds since 1970 by the server's clock, which is the one that dates objects."""
+        where = {"Bucket": self.address.host, "Prefix": self.place("condemned/"), "MaxKeys": 1}
+        headers = self._must(lambda s3: s3.list_objects_v2(**where))["ResponseMetadata"]["HTTPHeaders"]
+        try:
+            date: datetime = parsedate_to_datetime(headers["date"])
+        except (KeyError, TypeError, ValueError):
+            raise RemoteError(f"{self.name}: the server does not say what time it is", fatal=True) from None
+        return date.timestamp()
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def create(self, place: str, data: bytes) -> bool:
+        """Write an object that is not there yet; False when it is."""
+        return self._conditional(lambda s3: s3.put_object(**self._where(place), Body=data, IfNoneMatch="*"), len(data))
+
+    def create_in_parts(self, place: str, pieces: Iterable[bytes]) -> bool:
+        where = self._where(place)
+        upload = self._must(lambda s3: s3.create_multipart_upload(**where))["UploadId"]
+
+        def part(numbered: tuple[int, bytes]) -> dict[str, Any]:
+            number, data = numbered
+            reply = self._must(
+                lambda s3: s3.upload_part(**where, UploadId=upload, PartNumber=number, Body=data), len(data)
+            )
+            return {"ETag": reply["ETag"], "PartNumber": number}
+
+        try:
+            done = {"Parts": list(in_turn(part, enumerate(pieces, 1), WIDTH))}
+            return self._conditional(
+                lambda s3: s3.complete_multipart_upload(
+                    **where, UploadId=upload, MultipartUpload=done, IfNoneMatch="*"
+                ),
+                0,
+            )
+        except RemoteError:
+            self._ask(lambda s3: s3.abort_multipart_upload(**where, UploadId=upload))
+            raise
+
+    def delete(self, places: Sequence[str]) -> None:
+        """Raises RemoteError when one of them stays. What is not there counts as deleted."""
+        for start in range(0, len(places), PAGE):
+            names = [{"Key": place} for place in places[start : start + PAGE]]
+            reply = self._must(
+                lambda s3, names=names: s3.delete_objects(  # type: ignore[misc]
+                    Bucket=self.address.host, Delete={"Objects": names, "Quiet": True}
+                )
+            )
+            wrong = [one for one in reply.get("Errors", ()) if one.get("Code") not in _GONE]
+            if wrong:
+                raise RemoteError(f"{self.name}: {wrong[0].get('Key')} stays: {wrong[0].get('Code')}")
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _where(self, place: str) -> dict[str, Any]:
+        return {"Bucket": self.address.host, "Key": place}
+
+    def _conditional(self, call: Callable[[Any], Any], sent: int) -> bool:
+        for _ in range(TRIES):
+            try:
+                self._must(call, sent)
+                return True
+            except _Taken:
+                return False
+            except _Busy:
+                continue
+        raise RemoteError(f"{self.name}: other writers of the same object never end")
+
+    def _body(self, body: Any, size: int) -> bytes:
+        deadline = Deadline(self.name, size, 2 * self.address.timeout)
+        parts = []
+        piece = FIRST  # grows: a slow answer shows early, a quick one is read in large pieces
+        try:
+            while data := body.read(piece):
+                parts.append(data)
+                deadline.check()
+                piece = min(2 * piece, PIECE)
+        except RemoteError:
+            raise
+        except Exception as error:  # urllib3's and botocore's have no common base
+            raise RemoteError(f"{self.name}: a reply broke off: {type(error).__name__}") from None
+        whole = b"".join(parts)
+        self._traffic.count(received=len(whole), requests=0)
+        return whole
+
+    def _must(self, call: Callable[[Any], T], sent: int = 0) -> T:
+        reply = self._ask(call, sent)
+        if reply is None:
+            raise RemoteError(f"{self.name}: an object went away while it was used")
+        return reply
+
+    def _ask(self, call: Callable[[Any], T], sent: int = 0) -> T | None:
+        """One request. None: there is no such object. A role that may not list gets "denied" for it."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        s3 = self._client()
+        self._traffic.count(sent=sent)
+        try:
+            return call(s3)
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _GONE:
+                return None
+            raise self._meaning(code, error) from None
+        except BotoCoreError as error:
+            raise RemoteError(f"{self.name}: {error}", fatal="redential" in type(error).__name__) from None
+
+    def _meaning(self, code: str, error: Exception) -> RemoteError:
+        if code in _TAKEN:
+            return _Taken(f"{self.name}: the object exists")
+        if code in _BUSY:
+            return _Busy(f"{self.name}: another writer is at it")
+        if code in _FATAL:
+            return RemoteError(f"{self.name}: {_FATAL[code]}", fatal=True)
+        if code in _DENIED:
+            hint = "see docs/guide/cache.md for what each role needs; without s3:ListBucket a missing object is denied"
+            return RemoteError(f"{self.name}: access denied", hint=hint)
+        return RemoteError(f"{self.name}: {error}")
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = _client(self.address)
+            return self._made
+
+
+class _Taken(RemoteError):
+    """The condition of a write did not hold."""
+
+
+class _Busy(RemoteError):
+    """Two conditional writes met; one of them has to be tried again."""
+
+
+def _client(address: Address) -> Any:
+    """A client with boto3's own chain of credentials and regions. Checksums only where they are asked
+    for: servers other than AWS refuse the newer ones, and hb checks every byte itself."""
+    import boto3
+    from botocore.config import Config
+
+    endpoint = address.options.get("endpoint")
+    config = Config(
+        connect_timeout=min(address.timeout, 3),
+        read_timeout=address.timeout,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+        max_pool_connections=CONNECTIONS,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"} if endpoint else {},
+    )
+    session = boto3.session.Session(region_name=address.options.get("region"))
+    region = session.region_name or ("us-east-1" if endpoint else None)
+    ca = address.options.get("ca")
+    try:
+        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config, verify=ca or None)
+    except Exception as error:  # botocore and ValueError: a profile that is not there, a bad endpoint
+        raise RemoteError(f"{address}: {error}", fatal=True) from None
