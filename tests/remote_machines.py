@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from hermetic import tree
 from hermetic.digest import Digest
 from hermetic.proto import hb_pb2
@@ -13,8 +15,9 @@ from hermetic.proto import reapi_pb2 as pb
 from hermetic.store import trust
 from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
+from hermetic.store.remote import bucket as bucket_module
 from hermetic.store.remote import entry
-from hermetic.store.remote.address import Mode, connect, parse
+from hermetic.store.remote.address import Address, Mode, connect, parse
 from hermetic.store.remote.cache import Download, RemoteCache, Terms
 from hermetic.store.remote.frames import decompress
 from hermetic.store.remote.tiered import TieredStore
@@ -88,6 +91,20 @@ def contents(store: TieredStore, made: Made) -> dict[str, bytes]:
     """The tree as a reader finds it. Raises MissingBlob."""
     nodes = tree.walk(made.root, store.read)
     return {path: store.read(node.digest) for path, node in nodes if isinstance(node, File)}
+
+
+def share_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All S3 remotes of this process share one client: to make one takes longer than all requests of a test."""
+    made: dict[str, object] = {}
+    original = bucket_module._client
+
+    def shared(address: Address) -> object:
+        endpoint = address.options["endpoint"]
+        if endpoint not in made:
+            made[endpoint] = original(address)
+        return made[endpoint]
+
+    monkeypatch.setattr(bucket_module, "_client", shared)
 
 
 def entries(url: str, signer: Signer) -> dict[str, Digest]:

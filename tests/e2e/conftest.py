@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,3 +146,44 @@ def small_rootfs(rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     (top / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nalice:x:1234:77::/home/alice:/bin/sh\n")
     (top / "etc/group").write_text("root:x:0:\nstaff:x:50:\n")
     return top
+
+
+CHAIN = """
+command(name="a", rootfs=":rootfs", srcs=["a.txt"], cmd="mkdir -p out/deep && cat a.txt > out/a && head -c 40000 /dev/zero > out/deep/zeros && echo said-a")
+command(name="b", rootfs=":rootfs", srcs=["b.txt"], cmd="mkdir -p out && cat b.txt > out/b")
+command(name="ab", rootfs=":rootfs", deps=[":a", ":b"], cmd="mkdir -p out && cat a/a b/b a/deep/zeros > out/ab")
+"""
+
+
+@dataclass
+class Machine:
+    """A checkout and a store of its own, and a home with its own key."""
+
+    workspace: Workspace
+    home: Path
+    url: str
+
+    def hb(self, *words: str, **env: str):
+        return self.workspace.hb(*words, "--remote-cache", self.url, env={"XDG_CONFIG_HOME": str(self.home), **env})
+
+    def build(self, *words: str, **env: str):
+        found = self.hb("build", "//:ab", "--json", *words, **env)
+        assert found.code == 0, found.err
+        return found
+
+
+@pytest.fixture
+def machines(workspace, tmp_path: Path):
+    """``machines(url, home)``: another checkout of one workspace, in another folder, with an empty store.
+    Each test's workspace differs by a word, so that keys of other tests are others."""
+    workspace.write("a.txt", f"one {uuid.uuid4().hex}\n")
+    workspace.write("b.txt", f"two {uuid.uuid4().hex}\n")
+    workspace.build_file(CHAIN)
+
+    def make(url: str, home: str = "home") -> Machine:
+        number = len(list(tmp_path.glob("m*")))
+        root = tmp_path / f"m{number}" / "checkout"
+        shutil.copytree(workspace.root, root, symlinks=True, ignore=shutil.ignore_patterns("hb-out", ".hb"))
+        return Machine(type(workspace)(root, tmp_path / f"m{number}" / "store"), tmp_path / home, url)
+
+    return make

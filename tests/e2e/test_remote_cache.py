@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import random
 import re
-import shutil
-import signal
-import subprocess
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,29 +14,6 @@ from fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
-
-CHAIN = """
-command(name="a", rootfs=":rootfs", srcs=["a.txt"], cmd="mkdir -p out/deep && cat a.txt > out/a && head -c 40000 /dev/zero > out/deep/zeros && echo said-a")
-command(name="b", rootfs=":rootfs", srcs=["b.txt"], cmd="mkdir -p out && cat b.txt > out/b")
-command(name="ab", rootfs=":rootfs", deps=[":a", ":b"], cmd="mkdir -p out && cat a/a b/b a/deep/zeros > out/ab")
-"""
-
-
-@dataclass
-class Machine:
-    """A checkout and a store of its own, and a home with its own key."""
-
-    workspace: object
-    home: Path
-    url: str
-
-    def hb(self, *words: str, **env: str):
-        return self.workspace.hb(*words, "--remote-cache", self.url, env={"XDG_CONFIG_HOME": str(self.home), **env})
-
-    def build(self, *words: str, **env: str):
-        found = self.hb("build", "//:ab", "--json", *words, **env)
-        assert found.code == 0, found.err
-        return found
 
 
 @pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.slow), "http", "grpc"])
@@ -60,29 +30,12 @@ def http_url(http_cache) -> str:
     return f"{http_cache.url}/{uuid.uuid4().hex}"
 
 
-@pytest.fixture
-def machines(workspace, tmp_path: Path):
-    """``machines(url, home)``: another checkout of one workspace, in another folder, with an empty store.
-    Each test's workspace differs by a word, so that keys of other tests are others."""
-    workspace.write("a.txt", f"one {uuid.uuid4().hex}\n")
-    workspace.write("b.txt", f"two {uuid.uuid4().hex}\n")
-    workspace.build_file(CHAIN)
-
-    def make(url: str, home: str = "home") -> Machine:
-        number = len(list(tmp_path.glob("m*")))
-        root = tmp_path / f"m{number}" / "checkout"
-        shutil.copytree(workspace.root, root, symlinks=True, ignore=shutil.ignore_patterns("hb-out", ".hb"))
-        return Machine(type(workspace)(root, tmp_path / f"m{number}" / "store"), tmp_path / home, url)
-
-    return make
-
-
-def trust(machine: Machine, **policies: list[str]) -> None:
+def trust(machine, **policies: list[str]) -> None:
     lines = "\n".join(f"{name} = {keys!r}" for name, keys in policies.items())
     machine.workspace.write("pyproject.toml", f"[tool.hb]\n[tool.hb.trust]\n{lines}\n")
 
 
-def keygen(machine: Machine, path: Path) -> str:
+def keygen(machine, path: Path) -> str:
     done = machine.workspace.hb("cache", "keygen", "--output", str(path))
     assert done.code == 0, done.err
     return done.out.strip()
@@ -412,29 +365,3 @@ def test_uploads_may_be_left(machines, http_cache) -> None:
         left = machine.build("--no-wait-uploads")
         assert left.built == 3
         assert "--no-wait-uploads" in left.err
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_the_next_run_is_well(machines, http_url: str) -> None:
-    """hb is killed at random moments of a build that writes to the remote. What it leaves, here and there, is sound."""
-    truth = machines(f"{http_url}?mode=off").build().target("//:ab")["digest"]
-    moments = random.Random(7)
-    for _ in range(8):
-        machine = machines(http_url)
-        words = [str(ROOT / "hb"), "build", "//:ab", "--remote-cache", http_url]
-        env = {**os.environ, "HB_STORE": str(machine.workspace.store), "XDG_CONFIG_HOME": str(machine.home)}
-        with subprocess.Popen(
-            words,
-            cwd=machine.workspace.root,
-            env=env,
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(moments.uniform(0.1, 1.5))
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        assert machine.workspace.hb("cache", "verify").code == 0
-        assert machine.build().target("//:ab")["digest"] == truth
-    assert machines(http_url).build().built == 0

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.protocol import RemoteError
 from hermetic.store.remote.s3 import S3Remote
 
 SECONDS = 1.0  # without a byte; a whole answer may take twice that, and longer when it is large
@@ -31,26 +30,23 @@ class Bucket(S3Remote):
 
     @property
     def name(self) -> str:
-        return f"the compile cache {self._address}"
+        return f"the compile cache {self.address}"
 
     def warm(self) -> None:
         """Make the client, which takes longer than a request."""
-        self._client()
+        self.bucket.warm()
 
     def get_object(self, key: str) -> bytes | None:
         """Raises RemoteError."""
         for prefix in self.reads:
-            place = _place(prefix, key)
-            reply = self._ask(lambda s3, place=place: s3.get_object(Bucket=self._address.host, Key=place))  # type: ignore[misc]
-            if reply is not None:
-                if reply["ContentLength"] > LARGEST:
-                    raise RemoteError(f"{self.name}: {place} is too long")
-                return self._body(reply["Body"], reply["ContentLength"])
+            found = self.bucket.read(_place(prefix, key), LARGEST)
+            if found is not None:
+                return found
         return None
 
     def put_object(self, key: str, data: bytes) -> None:
         """Raises RemoteError."""
-        self._create(_place(self.writes, key), data)
+        self.bucket.create(_place(self.writes, key), data)
 
 
 def _place(prefix: str, key: str) -> str:

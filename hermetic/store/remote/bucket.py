@@ -71,6 +71,10 @@ class Bucket:
     def url(self, place: str) -> str:
         return f"s3://{self.address.host}/{place}"
 
+    def warm(self) -> None:
+        """Make the client, which takes longer than a request."""
+        self._client()
+
     def close(self) -> None:
         if self._made is not None:
             self._made.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fault_proxy import FaultProxy
-from remote_machines import KEY, Machine, Made, contents, entries, make, problems
+from remote_machines import KEY, Machine, Made, contents, entries, make, problems, share_clients
 
 from hermetic import tree
 from hermetic.digest import Digest
@@ -28,7 +28,7 @@ from hermetic.store.remote.protocol import RemoteError, Traffic
 DAY = 86400.0
 SIZES = (100, 40_000, 50_000, 2 << 20)
 NOW = Limits(keep=14 * DAY, grace=0.0)
-ALL = Limits(keep=-DAY, grace=-DAY)  # a negative age: whatever is not named by a lease from the future
+PARTS = {"ac": "/hb/ac/", "cas": "/hb/cas/", "leases": "/hb/leases/", "used": "/used", "open": "/open"}
 
 
 @dataclass
@@ -47,13 +47,14 @@ class AgedBucket(Bucket):
 
 
 @pytest.fixture
-def url(s3) -> str:
+def url(s3, monkeypatch: pytest.MonkeyPatch) -> str:
+    share_clients(monkeypatch)
     return s3.url()
 
 
 def collect(url: str, limits: Limits = NOW, *, dry_run: bool = False, **ages: float) -> Collected:
     """``ages``: days, by parts of names."""
-    bucket = AgedBucket(url, {part.lstrip("_"): days * DAY for part, days in ages.items()})
+    bucket = AgedBucket(url, {PARTS.get(part, part): days * DAY for part, days in ages.items()})
     try:
         return Collector(bucket, limits, dry_run=dry_run).run()
     finally:
@@ -82,7 +83,7 @@ def test_what_nobody_used_goes_with_its_blobs(url: str, machine: Callable, tmp_p
     old, new = make(writer.disk, *SIZES), make(writer.disk, *SIZES)
     written(writer, old, new)
     before = blobs(url)
-    ages = {f"_{old.key.hash}": 20.0, "_cas": 20.0, "_leases": 20.0}
+    ages = {old.key.hash: 20.0, "cas": 20.0, "leases": 20.0}
     assert collect(url, dry_run=True, **ages).results == 1
     assert (there(url), blobs(url)) == ({old.key.hash, new.key.hash}, before)
     done = collect(url, **ages)
@@ -101,7 +102,7 @@ def test_a_lease_of_a_reader_keeps_what_it_used(url: str, machine: Callable, tmp
         reader = machine(url, mode=Mode.READ, lease=lease)
         assert reader.open().get_remote(used.key) is not None
         reader.end()
-        done = collect(url, dry_run=not lease, _ac=20.0, _cas=20.0)
+        done = collect(url, dry_run=not lease, ac=20.0, cas=20.0)
         assert done.results == 2 - lease
     assert there(url) == {used.key.hash}
     assert problems(url, KEY, tmp_path / "check") == []
@@ -126,7 +127,7 @@ def test_a_blob_that_another_result_needs_stays(url: str, machine: Callable, tmp
     second = replace(first, key=Digest.of(b"another action with the same outputs"))
     written(writer, first)
     written(writer, second)
-    done = collect(url, **{f"_{first.key.hash}": 20.0, "_cas": 20.0})
+    done = collect(url, **{first.key.hash: 20.0, "cas": 20.0})
     assert (done.results, done.blobs) == (1, 0)
     assert problems(url, KEY, tmp_path / "check") == []
 
@@ -136,8 +137,8 @@ def test_the_results_used_last_share_the_size(url: str, machine: Callable, tmp_p
     made = [make(writer.disk, 3 << 20) for _ in range(4)]
     for one in made:
         written(writer, one)
-    ages = {f"_{one.key.hash}": 1.0 + number for number, one in enumerate(made)}
-    done = collect(url, Limits(14 * DAY, size=4 << 20, grace=0.0), _leases=9.0, _cas=9.0, **ages)
+    ages = {one.key.hash: 1.0 + number for number, one in enumerate(made)}
+    done = collect(url, Limits(14 * DAY, size=4 << 20, grace=0.0), leases=9.0, cas=9.0, **ages)
     assert (done.results, done.blobs) == (2, 2)  # half of 3 MiB is zeros
     assert there(url) == {one.key.hash for one in made[:2]}
     assert done.left <= 4 << 20
@@ -147,8 +148,8 @@ def test_the_results_used_last_share_the_size(url: str, machine: Callable, tmp_p
 def test_young_blobs_have_time_to_get_a_result(url: str, machine: Callable) -> None:
     writer = machine(url)
     written(writer, make(writer.disk, *SIZES))
-    assert collect(url, Limits(14 * DAY), _ac=20.0, _leases=20.0).blobs == 0
-    assert collect(url, Limits(14 * DAY), _cas=2.0).blobs == 2
+    assert collect(url, Limits(14 * DAY), ac=20.0, leases=20.0).blobs == 0
+    assert collect(url, Limits(14 * DAY), cas=2.0).blobs == 2
 
 
 # --- builds while it runs -------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def test_blobs_wait_for_the_builds_that_write(url: str, machine: Callable, tmp_p
     begun = make(busy.disk, 10)
     store.put_result(begun.key, begun.result)
     assert busy.caches[-1].uploads.wait(60)
-    first = collect(url, **{f"_{made.key.hash}": 20.0, "_cas": 20.0, "used": 20.0})
+    first = collect(url, **{made.key.hash: 20.0, "cas": 20.0, "used": 20.0})
     assert (first.results, first.blobs, first.waiting) == (1, 0, 2)
     again = replace(made, key=Digest.of(b"the same outputs, again"))
     for data in made.files.values():
@@ -173,9 +174,9 @@ def test_blobs_wait_for_the_builds_that_write(url: str, machine: Callable, tmp_p
     busy.disk.put(writer.disk.read(Digest(made.result.stdout_digest.hash, made.result.stdout_digest.size_bytes)))
     store.put_result(again.key, again.result)
     assert busy.caches[-1].uploads.wait(60)
-    assert collect(url, _cas=20.0).waiting == 2, "it is still building"
+    assert collect(url, cas=20.0).waiting == 2, "it is still building"
     assert "2 written" in busy.end()[0]
-    last = collect(url, _cas=20.0)
+    last = collect(url, cas=20.0)
     assert (last.blobs, last.waiting) == (0, 0), "a result needs them again"
     assert problems(url, KEY, tmp_path / "check") == []
     assert there(url) == {again.key.hash, begun.key.hash}
@@ -190,7 +191,7 @@ def test_who_begins_later_relies_on_nothing_condemned(url: str, machine: Callabl
     begun = make(busy.disk, 10)
     store.put_result(begun.key, begun.result)
     assert busy.caches[-1].uploads.wait(60)
-    assert collect(url, **{f"_{made.key.hash}": 20.0, "_cas": 20.0, "used": 20.0}).waiting == 2
+    assert collect(url, **{made.key.hash: 20.0, "cas": 20.0, "used": 20.0}).waiting == 2
     again = replace(made, key=Digest.of(b"the same outputs, later"))
     late = writer.open()  # it knows from before that the blobs are there
     late.put_result(again.key, again.result)
@@ -198,7 +199,7 @@ def test_who_begins_later_relies_on_nothing_condemned(url: str, machine: Callabl
     assert "1 results wait until a collector" in said
     assert "0 written" in said
     busy.end()
-    assert collect(url, _cas=20.0).blobs == 2
+    assert collect(url, cas=20.0).blobs == 2
     written(writer, again)  # what it knew is forgotten
     assert problems(url, KEY, tmp_path / "check") == []
     assert there(url) == {again.key.hash, begun.key.hash}
@@ -213,7 +214,7 @@ def test_a_build_that_was_killed_is_waited_for_a_day(url: str, machine: Callable
     other = make(killed.disk, 10)
     store.put_result(other.key, other.result)
     assert killed.caches[-1].uploads.wait(60)  # and never says that it ended
-    ages = {f"_{made.key.hash}": 20.0, "_cas": 20.0}
+    ages = {made.key.hash: 20.0, "cas": 20.0}
     assert collect(url, used=20.0, **ages).waiting == 2
     assert collect(url, open=0.9, **ages).waiting == 2
     assert collect(url, open=1.1, **ages).blobs == 2
@@ -226,7 +227,7 @@ def test_a_promise_that_the_bucket_broke_is_not_passed_on(url: str, machine: Cal
     written(writer, made)
     assert other.open().get_remote(made.key) is not None
     other.end()
-    assert collect(url, _ac=20.0, _cas=20.0, _leases=20.0).blobs == 2
+    assert collect(url, ac=20.0, cas=20.0, leases=20.0).blobs == 2
     store = other.open()
     assert store.get(made.key) is not None
     merged = replace(made, key=Digest.of(b"a merge of promised trees"))
@@ -257,7 +258,7 @@ def test_a_zone_with_results_of_a_newer_hb_is_left_alone(url: str, machine: Call
     orphan = bucket.place(f"cas/main/bb/{'b' * 64}")
     assert bucket.create(orphan, b"needed by the newer one, as far as we know")
     assert bucket.create(bucket.place(f"cas/pr-1/bb/{'b' * 64}"), b"needed by nobody")
-    done = collect(url, _cas=20.0)
+    done = collect(url, cas=20.0)
     assert (done.newer, done.results, done.blobs) == ({"main"}, 0, 1)
     assert bucket.exists(place) and bucket.exists(orphan)
 
@@ -271,7 +272,7 @@ def test_garbage_where_a_result_or_lease_belongs(url: str, machine: Callable, tm
     bucket = AgedBucket(url)
     assert bucket.create(bucket.place(f"ac/pr-1/aa/{'a' * 64}"), data)
     assert bucket.create(bucket.place("leases/pr-1/x/used"), data)
-    assert collect(url, _cas=20.0).results == 1
+    assert collect(url, cas=20.0).results == 1
     assert there(url) == {made.key.hash}
     assert problems(url, KEY, tmp_path / "check") == []
 
@@ -316,14 +317,17 @@ class FragileBucket(AgedBucket):
             raise Stop
 
 
-def test_interrupted_anywhere_it_leaves_a_sound_bucket(url: str, machine: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_interrupted_anywhere_it_leaves_a_sound_bucket(url: str, machine: Callable, tmp_path: Path, step: int) -> None:
     writer = machine(url)
     stays = make(writer.disk, *SIZES)
     written(writer, stays)
-    for at in range(100):
-        goes = [make(writer.disk, 100, 40_000, 2 << 20) for _ in range(2)]
+    for at in range(0, 100, step):
+        goes = [make(writer.disk, 40_000, 50_000) for _ in range(2)]
         written(writer, *goes)
-        bucket = FragileBucket(url, {one.key.hash: 20 * DAY for one in goes} | {"cas": 20 * DAY, "leases": 20 * DAY})
+        bucket = FragileBucket(
+            url, {one.key.hash: 20 * DAY for one in goes} | {"/hb/cas/": 20 * DAY, "/hb/leases/": 20 * DAY}
+        )
         bucket.left = at
         try:
             Collector(bucket, NOW).run()
@@ -333,7 +337,7 @@ def test_interrupted_anywhere_it_leaves_a_sound_bucket(url: str, machine: Callab
             continue
         break
     assert at > 8
-    collect(url, _cas=20.0, **{f"_{one.key.hash}": 20.0 for one in goes})
+    collect(url, cas=20.0, **{one.key.hash: 20.0 for one in goes})
     assert dangling(url) == []
     assert problems(url, KEY, tmp_path / "check") == []
     assert stays.key.hash in there(url)
@@ -349,7 +353,7 @@ def test_builds_and_collectors_side_by_side(url: str, tmp_path: Path) -> None:
     def build(number: int) -> None:
         numbers = random.Random(seed + number)
         disk = DiskStore(tmp_path / f"disk{number}")
-        for _ in range(12):
+        for _ in range(8):
             machine = Machine(disk, url)
             store = machine.open()
             made = [_of(disk, numbers.sample(common, 3)) for _ in range(3)]
@@ -366,7 +370,7 @@ def test_builds_and_collectors_side_by_side(url: str, tmp_path: Path) -> None:
     def sweep() -> None:
         while not over.is_set():
             try:
-                collect(url, Limits(keep=0.0, grace=0.0), _ac=1.0, _cas=1.0, used=1.0)
+                collect(url, Limits(keep=0.0, grace=0.0), ac=1.0, cas=1.0, used=1.0)
             except RemoteError as error:
                 wrong.append(f"a collector failed: {error}")
             wrong.extend(dangling(url))
