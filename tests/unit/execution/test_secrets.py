@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,24 @@ def test_a_missing_secret_fails_before_anything_runs(world) -> None:
     assert str(error).startswith(
         "BUILD.py:1: the secret TOKEN is not given (in //:a)\n  → give it: --secret TOKEN=env:"
     )
+
+
+def test_it_fails_before_its_turn(world) -> None:
+    """The only job is taken by a command that waits for the bad news."""
+
+    def waits(spec: SandboxSpec, work: Path, cancel: Any) -> int:
+        for _ in range(1000):
+            if ("z", "failed") in world.events.outcomes:
+                (work / "out-out").write_text("x")
+                return 0
+            time.sleep(0.01)
+        return 1
+
+    world.sandbox.commands = {"a": waits}
+    world.add("a")
+    needs(world, "z")
+    result = world.build("a", "z", jobs=1, keep_going=True)
+    assert outcomes(result) == {"a": "built", "z": "failed"}
 
 
 def test_the_rest_is_built_when_asked_to_keep_going(world) -> None:
