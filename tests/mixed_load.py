@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def make_crates(folder: Path, count: int) -> None:
     members = ", ".join(f'"{name}"' for name in (*names, "last"))
     (folder / "Cargo.toml").write_text(f'[workspace]\nresolver = "2"\nmembers = [{members}]\n')
     functions = "".join(f"pub fn f{n}(v: &mut Vec<f64>) -> f64 {{ v.sort_by(|a, b| (a * {n}.5).total_cmp(b)); "
-                        f"v.iter().map(|x| x.sin() * {n}.0).sum() }}\n" for n in range(12))  # fmt: skip
+                        f"v.iter().map(|x| x.sin() * {n}.0).sum() }}\n" for n in range(3))  # fmt: skip
     for name in names:
         write_crate(folder / name, name, "lib.rs", functions)
     uses = "".join(f"    t += {name}::f1(&mut v);\n" for name in names)
@@ -128,10 +128,12 @@ class HostStage(DiskStage):
 
 @dataclass
 class Runnable:
-    """How many processes of sandboxes are running or waiting for a CPU, looked at a hundred times a second."""
+    """How many threads of sandboxes run or wait for a CPU, looked at a hundred times a second. ``worst``: what
+    they were called when they were most."""
 
     groups: Groups
     counts: list[int] = field(default_factory=list)
+    worst: list[str] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -150,14 +152,20 @@ class Runnable:
             pids: set[str] = set()
             for folder in self.groups.memory.glob(f"hb-{os.getpid()}-*"):
                 pids.update((folder / "cgroup.procs").read_text().split())
-            self.counts.append(sum(map(running, pids - {str(os.getpid())})))
+            names = [name for pid in pids - {str(os.getpid())} for name in running(pid)]
+            self.worst = max(self.worst, names, key=len)
+            self.counts.append(len(names))
 
 
-def running(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
-    except OSError:
-        return False
+def running(pid: str) -> list[str]:
+    """The names of a process's threads that would run if they could."""
+    found = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            name, _, rest = Path(f"/proc/{pid}/task/{thread}/stat").read_text().partition("(")[2].rpartition(")")
+            if rest.split()[0] == "R":
+                found.append(name)
+    return found
 
 
 class MixedLoad:

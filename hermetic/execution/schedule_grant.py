@@ -18,12 +18,15 @@ SETS_UP, RUNS, STORES = "sets up", "runs", "stores"
 
 @dataclass(slots=True, eq=False)
 class Grant:
-    """``jobs``: how many it may run, as it was told.
+    """``jobs``: how many it may run, as it was told; ``extra``: CPUs beyond its claim that these have, and
+    ``over``: those of them that no CPU stands for.
     ``squeezed``: it was stopped because the machine's memory ran out, and not by its own fault."""
 
     cancel: Cancel
     claim: Claim = field(default_factory=Claim)
     jobs: int = 1
+    extra: int = 0
+    over: int = 0
     name: str = ""  # the action's id
     prepare: Callable[[SandboxSpec], SandboxSpec] = lambda spec: spec  # adds what its tools are told
     since: float = 0.0  # when it started

@@ -32,6 +32,7 @@ from hermetic.sizes import show_size
 from hermetic.spans import UNHEARD, Spans
 
 BAD = (Outcome.FAILED, Outcome.TIMEOUT, Outcome.OOM)
+OVER = 1  # jobs beyond the CPUs, of all tools together that are told a number
 RESERVE = (64 << 20, 2 << 30)  # bytes of memory that are kept free, at least and at most
 
 
@@ -67,7 +68,6 @@ class Machine:
         self._spans = spans
         self._running: list[Grant] = []  # oldest first
         self._clients: dict[int, Client] = {}
-        self._extra: dict[int, int] = {}
         self._count = itertools.count()
         self._lock = threading.Lock()
         self._level = Level.FINE
@@ -122,11 +122,11 @@ class Machine:
                 self._watcher.busy(bool(self._running))
             if not self._running:
                 self._ease(Level.FINE)
-            client, extra = self._clients.pop(id(grant), None), self._extra.pop(id(grant), 0)
+            client = self._clients.pop(id(grant), None)
         if client is not None:
             self.pool.leave(client)
-        if extra:
-            self.budget.give(extra, 0)
+        if grant.extra:
+            self.budget.give(grant.extra, 0)
 
     def memory(self) -> dict[str, tuple[str, int]]:
         """Action → what it does and how many bytes it has, of commands that run."""
@@ -156,12 +156,18 @@ class Machine:
             descriptors = client.descriptors() if tools.style == "fds" else None
             speed = settings(tools, room, descriptors)
             return replace(spec, speed=speed, jobserver=client.path, fds=descriptors or ())
-        grant.jobs = share = max(min(self.budget.free[0] + grant.claim.cpus, room), 1)
-        extra = min(share, _kept_busy(tools, learnt)) - grant.claim.cpus
-        if extra > 0 and self.budget.take(extra, 0):
-            with self._lock:
-                self._extra[id(grant)] = extra
-        return replace(spec, speed=settings(tools, share, None))
+        return replace(spec, speed=settings(tools, self._number(grant, room, _kept_busy(tools, learnt)), None))
+
+    def _number(self, grant: Grant, room: int, busy: int) -> int:
+        """Jobs for a tool that is told once: what is free now, and what of ``OVER`` nobody has; other CPUs may
+        become free while it runs, and it will not learn of them."""
+        with self._lock:
+            share = max(min(self.budget.free[0] + grant.claim.cpus, room), 1)
+            extra = max(min(share, busy) - grant.claim.cpus, 0)
+            taken = extra if extra and self.budget.take(extra, 0) else 0
+            over = max(min(OVER - sum(one.over for one in self._running), min(busy, room) - share), 0)
+            grant.extra, grant.over, grant.jobs = taken, over, share + over
+        return grant.jobs
 
     # --- after ----------------------------------------------------------------------------------
 

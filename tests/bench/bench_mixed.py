@@ -27,11 +27,11 @@ def main() -> None:
         tried = sorted({1, 2, 3, load.cpus, load.cpus + 2})
         load.with_fixed(load.cpus)  # page cache
         times: dict[int, list[float]] = {jobs: [] for jobs in (0, *tried)}
-        most = 0
+        counts: list[int] = []
         for _ in range(rounds):  # in turns: a slow moment of the machine hits all
             runnable = Runnable(load.groups)
             times[0].append(timed(partial(load.with_hb, runnable)))
-            most = max(most, *runnable.counts)
+            counts += runnable.counts
             for jobs in tried:
                 times[jobs].append(timed(partial(load.with_fixed, jobs)))
         load.close()
@@ -44,7 +44,9 @@ def main() -> None:
             f"each -j{jobs}" + (" (the best)" if jobs == best else ""),
             medians[jobs],
         )
-    print(f"{'runnable processes at once, at most':45} {most:10} of {load.cpus} CPUs")
+    print(f"{'runnable threads at once, at most':45} {max(counts):10}      with {load.cpus} CPUs")
+    idle = sum(one < load.cpus for one in counts) / len(counts)
+    print(f"{'time with fewer runnable than CPUs':45} {idle:10.0%}")
 
 
 main()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,51 @@ def at_once(spans: list[tuple[float, float]]) -> int:
     return most
 
 
+STAMPED = "mkdir -p out; date +%s.%N > out/start; sleep 0.4; date +%s.%N > out/end"
+
+
+@pytest.mark.parametrize(
+    ("claims", "options", "most"),
+    [
+        ("", ("--jobs", "3"), 3),
+        ("", ("--jobs", "3", "--local-cpu", "1"), 1),
+        ("cpu=2", ("--jobs", "3"), 1),
+        ("cpu=2", ("--jobs", "3", "--local-cpu", "4"), 2),
+        ("cpu=99", ("--jobs", "3"), 1),  # more than there is: alone
+        ("exclusive=True", ("--jobs", "3"), 1),
+        ('memory="400M"', ("--jobs", "3", "--local-memory", "1G"), 2),
+    ],
+)
+def test_what_targets_claim_and_options_allow_decides_how_many_run(
+    workspace, claims: str, options: tuple[str, ...], most: int
+) -> None:
+    names = [f"t{number}" for number in range(3)]
+    workspace.build_file(
+        "".join(
+            f'command(name="{name}", rootfs=":rootfs", cmd={STAMPED + f" # {name}"!r}, {claims})\n' for name in names
+        )
+    )
+    done = workspace.hb("build", *(f"//:{name}" for name in names), *options, "--json")
+    assert done.code == 0, done.err
+    spans = []
+    for name in names:
+        start, end = ((workspace.root / "hb-out" / name / word).read_text() for word in ("start", "end"))
+        spans.append((float(start), float(end)))
+    if most == 1 or len(options) == 2:
+        assert at_once(spans) == most
+    else:
+        assert 1 < at_once(spans) <= most
+
+
+@pytest.mark.parametrize(("claims", "jobs"), [("", 6), ('jobs_memory="300M"', 4), ('jobs_memory="2G"', 1)])
+def test_memory_for_each_job_limits_how_many_a_tool_is_told(workspace, claims: str, jobs: int) -> None:
+    cmd = "mkdir -p out; echo $MAX_JOBS > out/jobs"
+    workspace.build_file(f'command(name="x", rootfs=":rootfs", cmd={cmd!r}, memory="100M", {claims})\n')
+    done = workspace.hb("build", "//:x", "--jobs", "6", "--local-memory", "1G", "--json")
+    assert done.code == 0, done.err
+    assert (workspace.root / "hb-out/x/jobs").read_text() == f"{jobs}\n"
+
+
 def test_a_claim_that_is_no_amount_is_refused_with_its_line(workspace) -> None:
     workspace.build_file('command(name="x", rootfs=":rootfs", cmd="true", memory="lots")\n')
     done = workspace.hb("build", "//:x")
@@ -189,10 +235,7 @@ def test_ctrl_c_leaves_nothing(workspace) -> None:
         [str(ROOT / "hb"), "build", "//:s0", "//:s1", "--jobs", "2"], cwd=workspace.root, env=env,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    end = time.monotonic() + 60
-    while sleepers() < 8:
-        assert time.monotonic() < end, "it never started"
-        time.sleep(0.05)
+    until(lambda: sleepers() == 8)
     pid = hb_process(process.pid)
     os.kill(pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -201,11 +244,41 @@ def test_ctrl_c_leaves_nothing(workspace) -> None:
     assert left_over(workspace, pid) == before
 
 
-def sleepers() -> int:
+def test_a_second_ctrl_c_leaves_no_process_and_the_next_build_sweeps_up(workspace) -> None:
+    script = "mkdir -p out; trap '' INT TERM; for i in 1 2 3; do sleep 986 & done; wait"
+    workspace.build_file(
+        f'command(name="s", rootfs=":rootfs", cmd={script!r})\n'
+        'command(name="ok", rootfs=":rootfs", cmd="mkdir -p out; echo ok > out/ok")\n'
+    )
+    env = {**os.environ, "HB_STORE": str(workspace.store)}
+    process = subprocess.Popen(
+        [str(ROOT / "hb"), "build", "//:s"], cwd=workspace.root, env=env, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    until(lambda: sleepers("986") == 3)
+    pid = hb_process(process.pid)
+    for _ in range(2):
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.01)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 8, err
+    until(lambda: sleepers("986") == 0)
+    assert workspace.hb("build", "//:ok").code == 0
+    assert left_over(workspace, pid) == {"mounts": 0, "folders": 0, "groups": 0}
+
+
+def until(true: Callable[[], bool], limit: float = 60.0) -> None:
+    end = time.monotonic() + limit
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def sleepers(seconds: str = "987") -> int:
     count = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            count += path.read_bytes().startswith(b"sleep\x00987")
+            count += path.read_bytes().startswith(b"sleep\0" + seconds.encode() + b"\0")
         except OSError:
             pass
     return count

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from hermetic.digest import Digest
-from hermetic.execution.schedule import Budget
+from hermetic.execution.schedule import Budget, Claim
 from hermetic.execution.schedule_flight import Flights
+from hermetic.execution.schedule_grant import Grant
 from hermetic.execution.schedule_ledger import Ledger
 from hermetic.execution.schedule_machine import Machine, capacity, reserve
-from hermetic.sandbox.spec import Ending
+from hermetic.sandbox.spec import Ending, SandboxSpec
 
 MIB = 1 << 20
 KEY = Digest("ab" * 32, 1)
@@ -116,6 +117,42 @@ def test_memory_claims_keep_actions_apart(world, tmp_path: Path) -> None:
         world.add(name, resources=(("memory", str(600 * MIB)),))
     world.build(*"abcd", jobs=4, machine=found)
     assert max(now) == 1
+    found.close()
+
+
+def test_of_all_tools_that_are_told_a_number_one_is_told_one_more_than_is_free(world, tmp_path: Path) -> None:
+    """It cannot be told later that CPUs have become free."""
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin/ninja").write_bytes(b"an old one")
+    found = machine(tmp_path, cpus=2)
+
+    def start(name: str) -> tuple[Grant, str]:
+        """Admitted and prepared, as the executor does."""
+        world.add(name)
+        assert found.budget.take(1, 0)
+        grant = found.start(world.actions[name], Claim(1), world.cancel)
+        return grant, dict(grant.prepare(SandboxSpec(argv=("ninja",), roots=(root,))).speed)["NINJAFLAGS"]
+
+    def end(grant: Grant) -> None:
+        found.end(grant)
+        found.budget.give(1, 0)
+
+    assert found.budget.take(1, 0)  # something else runs
+    first, told = start("a")
+    assert told == "-j2"
+    found.budget.give(1, 0)
+    second, told = start("b")
+    assert told == "-j1"
+    end(first)
+    third, told = start("c")
+    assert told == "-j2"
+    end(second)
+    end(third)
+    assert found.budget.free == (2, 1 << 40)
+    fourth, told = start("d")
+    assert (told, found.budget.free[0]) == ("-j2", 0)  # it has both CPUs
+    end(fourth)
     found.close()
 
 
