@@ -46,7 +46,7 @@ def answer(command: Sequence[str]) -> int | None:
     """The exit code when nothing has changed since this very command last ended well here, else None."""
     started = time.monotonic()
     command, files = unwatched(command)
-    if _unremembered(command) or asked(command):
+    if _unremembered(command) or asked(command) or "" in files.values():
         return None
     cwd = Path.cwd()
     name = snapshot_path(Path(".hb"), command, str(cwd), os.environ)

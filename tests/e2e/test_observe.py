@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,24 @@ def test_a_real_build_on_a_real_terminal(workspace) -> None:
     assert re.fullmatch(r"built +\d\.\d s  //:slow Command", lines[0])
     assert re.fullmatch(r"done: built 1 · \d\.\d s", lines[1])
     assert len(lines) == 2
+
+
+def test_requests_to_a_remote_cache_are_told_with_their_bytes(workspace, tmp_path, http_cache) -> None:
+    workspace.build_file(BUILD.replace("echo c", f"echo {uuid.uuid4().hex} > out/id; head -c 400000 /dev/urandom"))
+    url, file = f"{http_cache.url}/{uuid.uuid4().hex}", tmp_path / "trace.json"
+
+    def build(store: str) -> dict[str, dict[str, Any]]:
+        words = ("--store", str(tmp_path / store), "--remote-cache", url, "--profile", str(file))
+        done = workspace.hb("build", "//:c", *words, env=quiet(XDG_CONFIG_HOME=str(tmp_path / "home")))
+        assert done.code == 0, done.err
+        return {one["name"]: one for one in traces.spans(traces.read(file))}
+
+    first, second = build("one"), build("two")
+    assert first["get result"]["args"]["result"] == first["remote cache"]["args"]["result"] == "miss"
+    assert first["put result"]["args"]["result"] == "stored"
+    assert first["put blob"]["args"]["bytes"] >= 400_000
+    assert "wait for uploads" in first
+    assert second["get result"]["args"]["result"] == "hit" and second["get result"]["args"]["bytes"] > 100
+    assert second["get blob"]["args"]["result"] == "there"
+    assert second["get blob"]["args"]["bytes"] == first["put blob"]["args"]["bytes"]
+    assert second["look //:c Command"]["args"]["outcome"] == "hit-remote"
