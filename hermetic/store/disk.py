@@ -126,6 +126,11 @@ class DiskStore:
             self._admit(temporary, digest)
         return digest
 
+    def adopt(self, path: Path, digest: Digest) -> None:
+        """Take in a finished file of this store's ``tmp`` folder whose bytes were hashed while it was written."""
+        with _explained(self.root):
+            self._admit(path, digest)
+
     def path(self, digest: Digest, *, executable: bool = False) -> Path:
         self._require(digest)
         path = self._cas(digest)

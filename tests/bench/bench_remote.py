@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import statistics
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -16,45 +18,63 @@ import cache_servers
 from common import paired, row, timed
 from remote_machines import Machine, contents, make
 
-from hermetic.digest import Digest
 from hermetic.store.disk import DiskStore
 from hermetic.store.remote.address import connect, parse
+from hermetic.store.remote.downloads import Downloads
+from hermetic.store.remote.guard import Guard
+from hermetic.store.remote.known import Known
+from hermetic.store.remote.promises import Place, Promises
 
 HITS = 200
 
 
-def large(s3: cache_servers.S3Server, base: Path, size: int) -> None:
+def compressible(path: Path, size: int) -> None:
     """Content that compresses to about 40 %, as object files do."""
     rng = random.Random(1)
     words = [rng.randbytes(8) for _ in range(4000)]
-    path = base / "large"
     with path.open("wb") as out:
         for _ in range(size):
             out.write(b"".join(rng.choices(words, k=1 << 17)))
-    address = parse(s3.url())
-    remote, client, store = connect(address), s3.client(), DiskStore(base / "store")
+
+
+def incompressible(path: Path, size: int) -> None:
+    with path.open("wb") as out:
+        for _ in range(size):
+            out.write(os.urandom(1 << 20))
+
+
+def large(s3: cache_servers.S3Server, base: Path, size: int, make: Callable[[Path, int], None]) -> None:
+    """One blob out of a store and into another, against boto3's transfers of the same file."""
+    path, got = base / "large", base / "plain"
+    make(path, size)
+    client, url = s3.client(), s3.url()
+    address = parse(url)
+    remote, store = connect(address), DiskStore(base / "store")
     digest = store.put_file(path)
-    zone = [""]
+    place = Place("")
 
     def put() -> None:
-        zone[0] = uuid.uuid4().hex  # nothing is written twice under one name
-        remote.put_blob(digest, zone[0], lambda: store.open(digest))
+        nonlocal place
+        place = Place(uuid.uuid4().hex)  # nothing is written twice under one name
+        remote.put_blob(digest, place.zone, lambda: store.open(digest))
 
     def get() -> None:
-        sink = base / "got"
-        with sink.open("wb") as out:
-            remote.get_blob(digest, zone[0], out)
-        with sink.open("rb") as back:
-            assert Digest.of_file(back) == digest
+        shutil.rmtree(base / "reader", ignore_errors=True)
+        disk = DiskStore(base / "reader")
+        known = Known(disk.root / "remotes.db", "bench")
+        assert Downloads(Guard(remote), disk, Promises(disk), known, ["main"]).bring(digest, place)
+        assert disk.has(digest)
+        known.close()
 
+    what = f"{size} MiB, {make.__name__}"
     name = f"{address.path}/plain"
-    row(f"put {size} MiB", *_two(put, lambda: client.upload_file(str(path), address.host, name), "boto3 upload_file"))
-    got = str(base / "plain")
-    row(
-        f"get {size} MiB, checked",
-        *_two(get, lambda: client.download_file(address.host, name, got), "boto3 download_file"),
-    )
+    row(f"put {what}", *_two(put, lambda: client.upload_file(str(path), address.host, name), "boto3 upload_file"))
+    row(f"get {what}", *_two(get, lambda: client.download_file(address.host, name, str(got)), "boto3 download_file"))
     remote.close()
+    for folder in (base / "store", base / "reader"):
+        shutil.rmtree(folder)
+    path.unlink()
+    got.unlink()
 
 
 def _two(ours, peer, name: str) -> tuple[float, str, float]:
@@ -99,7 +119,8 @@ def main() -> None:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 256
     os.environ |= {"AWS_ACCESS_KEY_ID": cache_servers.ACCESS, "AWS_SECRET_ACCESS_KEY": cache_servers.SECRET}
     with tempfile.TemporaryDirectory() as folder, cache_servers.running_s3(Path(folder) / "s3") as s3:
-        large(s3, Path(folder), size)
+        large(s3, Path(folder), size, compressible)
+        large(s3, Path(folder), size, incompressible)
         hits(s3, Path(folder))
 
 

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from hermetic import tree
 from hermetic.digest import Digest
@@ -23,11 +22,12 @@ from hermetic.errors import HbError, StoreError
 from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
 from hermetic.store.remote import pack
+from hermetic.store.remote.arrival import Arrival
 from hermetic.store.remote.frames import BadFrame
 from hermetic.store.remote.guard import Guard
 from hermetic.store.remote.known import Known
 from hermetic.store.remote.promises import Place, Promises, TreePromise
-from hermetic.store.remote.protocol import RemoteError
+from hermetic.store.remote.protocol import RemoteError, Sink
 
 WIDTH = 16  # requests at the same time
 SMALL = 256 << 10  # blobs up to this size travel in batches, where there are batches
@@ -62,7 +62,7 @@ class Downloads:
         place = self._promises.find(digest) or self._search(digest)
         if self._disk.has(digest):
             return  # it came with a tree
-        if place is None or not self._bring(digest, place):
+        if place is None or not self.bring(digest, place):
             self._promises.withdraw([digest])
             raise MissingBlob(digest)
 
@@ -79,7 +79,7 @@ class Downloads:
         """Have all directories of a tree, by its one message."""
         if self._promises.list_files(promise.root):
             return True
-        if not self._disk.has(promise.message) and not self._bring(promise.message, promise.place):
+        if not self._disk.has(promise.message) and not self.bring(promise.message, promise.place):
             self._promises.withdraw([promise.root, promise.message])
             return False
         if not self._promises.list_files(promise.root):
@@ -87,7 +87,8 @@ class Downloads:
             return False
         return True
 
-    def _bring(self, digest: Digest, place: Place) -> bool:
+    def bring(self, digest: Digest, place: Place) -> bool:
+        """Have a blob here that is at a place, if it is there; False otherwise."""
         if self._disk.has(digest):
             return True
         if digest.size <= pack.SMALL:
@@ -104,9 +105,9 @@ class Downloads:
             handle, name = tempfile.mkstemp(dir=self._disk.root / "tmp")
             path = Path(name)
             try:
-                with os.fdopen(handle, "wb") as sink:
+                with os.fdopen(handle, "wb") as file, Arrival(file, digest.size) as sink:
                     answers.append(self._ask(digest, one, sink))
-                if answers[-1] and self._admit(digest, path):
+                if answers[-1] and self._admit(digest, sink.digest, path):
                     return True
             finally:
                 path.unlink(missing_ok=True)
@@ -114,14 +115,12 @@ class Downloads:
             self._lost(digest)
         return False
 
-    def _admit(self, digest: Digest, path: Path) -> bool:
-        with path.open("rb") as stream:
-            good = Digest.of_file(stream) == digest
-        if good:
-            self._disk.put_file(path, take=True)
+    def _admit(self, digest: Digest, found: Digest, path: Path) -> bool:
+        if found == digest:
+            self._disk.adopt(path, digest)
         else:
             self.losses.corrupt.add(digest)
-        return good
+        return found == digest
 
     def _unfold(self, name: Digest, zone: str) -> bool:
         """Take a pack's blobs into the store, each under its own digest."""
@@ -143,7 +142,7 @@ class Downloads:
             return False
         return True
 
-    def _ask(self, digest: Digest, zone: str, sink: BinaryIO) -> bool | None:
+    def _ask(self, digest: Digest, zone: str, sink: Sink) -> bool | None:
         """Whether a blob is there; None when that cannot be told, or what is there is not even a frame."""
         try:
             return self._guard.ask(lambda remote: remote.get_blob(digest, zone, sink))

@@ -7,7 +7,7 @@ and any length, so both are bounded before memory or disk is spent on it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ import zstandard
 
 from hermetic.digest import CHUNK
 from hermetic.errors import StoreError
+from hermetic.store.remote.protocol import Sink
 
 LEVEL = 3
 WINDOW = 128 << 20  # bytes a decoder may need
@@ -30,7 +31,7 @@ class BadFrame(StoreError):
 class Limited:
     """A sink that takes ``limit`` bytes at most."""
 
-    def __init__(self, sink: BinaryIO, limit: int) -> None:
+    def __init__(self, sink: Sink, limit: int) -> None:
         self._sink = sink
         self._left = limit
 
@@ -39,23 +40,6 @@ class Limited:
         if self._left < 0:
             raise BadFrame("a blob is longer than its digest says")
         return self._sink.write(data)
-
-
-class Pieces:
-    """An iterator of pieces as a readable stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, amount: int = CHUNK) -> bytes:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._rest = piece
-        data, self._rest = self._rest[:amount], self._rest[amount:]
-        return data
 
 
 def compress(data: bytes) -> bytes:
@@ -78,10 +62,16 @@ def decompress(data: bytes, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def expand(source: BinaryIO, sink: BinaryIO, limit: int) -> None:
-    """Decompress a stream of one frame into ``sink``."""
+def expand(pieces: Iterable[bytes], sink: Sink, limit: int) -> None:
+    """Decompress one frame, which comes in pieces, into ``sink``. However much a piece unfolds to, it is handed on
+    by the megabyte."""
+    unpacked = zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_writer(
+        Limited(sink, limit),  # type: ignore[arg-type]
+        write_size=CHUNK,
+    )
     try:
-        zstandard.ZstdDecompressor(max_window_size=WINDOW).copy_stream(source, Limited(sink, limit))  # type: ignore[arg-type]
+        for piece in pieces:
+            unpacked.write(piece)
     except zstandard.ZstdError as error:
         raise BadFrame(f"not a zstd frame: {error}") from None
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from hermetic.digest import CHUNK, Digest
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.frames import Limited, Pieces, expand
-from hermetic.store.remote.protocol import MAIN, RESULT_LIMIT, Deadline, Opener, RemoteError, Traffic
+from hermetic.store.remote.frames import Limited, expand
+from hermetic.store.remote.protocol import MAIN, RESULT_LIMIT, Deadline, Opener, RemoteError, Sink, Traffic
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -65,7 +65,7 @@ class HttpRemote:
         self._stored(self._ask("PUT", self._cas(digest, zone), body=data))
         return f"{self.name}/{self._cas(digest, zone)}"
 
-    def get_blob(self, digest: Digest, zone: str, sink: BinaryIO) -> bool:
+    def get_blob(self, digest: Digest, zone: str, sink: Sink) -> bool:
         headers = {"Accept-Encoding": "zstd"}
         reply = self._ask("GET", self._cas(digest, zone), headers=headers, preload_content=False)
         try:
@@ -73,7 +73,7 @@ class HttpRemote:
                 self._absent(reply)
                 return False
             if reply.headers.get("Content-Encoding", "") == "zstd":
-                expand(Pieces(self._pieces(reply, 2 * digest.size + CHUNK)), sink, digest.size)  # type: ignore[arg-type]
+                expand(self._pieces(reply, 2 * digest.size + CHUNK), sink, digest.size)
             else:
                 limited = Limited(sink, digest.size)
                 for data in self._pieces(reply, 2 * digest.size + CHUNK):

@@ -67,6 +67,12 @@ class Traffic:
             self.sent += sent
 
 
+class Sink(Protocol):
+    """Where content is written to."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
 class Remote(Protocol):
     """A remote cache. Thread-safe. Every method may raise RemoteError. Nothing is contacted before the
     first call of a method.
@@ -95,7 +101,7 @@ class Remote(Protocol):
         """Keep a result that lost its place to another one; returns where it is."""
         ...
 
-    def get_blob(self, digest: Digest, zone: str, sink: BinaryIO) -> bool:
+    def get_blob(self, digest: Digest, zone: str, sink: Sink) -> bool:
         """Write a blob's content, unchecked, to ``sink``; False when it is not there."""
         ...
 

@@ -21,9 +21,9 @@ from hermetic.digest import Digest
 from hermetic.proto import bytestream_pb2 as bs
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.frames import BadFrame, Limited, Pieces, compress, compressed, decompress, expand
+from hermetic.store.remote.frames import BadFrame, Limited, compress, compressed, decompress, expand
 from hermetic.store.remote.http import zoned
-from hermetic.store.remote.protocol import Opener, RemoteError, Traffic
+from hermetic.store.remote.protocol import Opener, RemoteError, Sink, Traffic
 
 BATCH = 3 << 20  # bytes; messages are limited to 4 MiB unless both sides say otherwise
 ASKED = 2000  # digests in one FindMissingBlobs
@@ -76,7 +76,7 @@ class ReapiRemote:
 
     # --- blobs ------------------------------------------------------------------------------------
 
-    def get_blob(self, digest: Digest, zone: str, sink: BinaryIO) -> bool:  # noqa: ARG002
+    def get_blob(self, digest: Digest, zone: str, sink: Sink) -> bool:  # noqa: ARG002
         squeezed = ZSTD in self._abilities.supported_compressors
         kind = "compressed-blobs/zstd" if squeezed else "blobs"
         request = bs.ReadRequest(resource_name=self._resource(f"{kind}/{digest}"))
@@ -84,7 +84,7 @@ class ReapiRemote:
         if pieces is None:
             return False
         if squeezed:
-            expand(Pieces(pieces), sink, digest.size)  # type: ignore[arg-type]
+            expand(pieces, sink, digest.size)
         else:
             limited = Limited(sink, digest.size)
             for data in pieces:

@@ -17,13 +17,12 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import BinaryIO
 
 from hermetic.digest import Digest
 from hermetic.store.remote.address import Address
 from hermetic.store.remote.bucket import PART, WIDTH, Bucket
-from hermetic.store.remote.frames import Pieces, expand, frame_of
-from hermetic.store.remote.protocol import Opener, RemoteError, Traffic
+from hermetic.store.remote.frames import expand, frame_of
+from hermetic.store.remote.protocol import Opener, RemoteError, Sink, Traffic
 
 TRIES = 4  # of a result that can be neither written nor read
 
@@ -65,11 +64,11 @@ class S3Remote:
 
     # --- blobs ------------------------------------------------------------------------------------
 
-    def get_blob(self, digest: Digest, zone: str, sink: BinaryIO) -> bool:
+    def get_blob(self, digest: Digest, zone: str, sink: Sink) -> bool:
         parts = self.bucket.download(self._cas(digest, zone))
         if parts is None:
             return False
-        expand(Pieces(parts), sink, digest.size)  # type: ignore[arg-type]
+        expand(parts, sink, digest.size)
         return True
 
     def get_small(self, digests: Sequence[Digest], zone: str) -> dict[Digest, bytes]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from hermetic.digest import Digest
 from hermetic.spans import Open, Spans
 from hermetic.store.remote.bucket import Bucket
-from hermetic.store.remote.protocol import Opener, Remote, Traffic
+from hermetic.store.remote.protocol import Opener, Remote, Sink, Traffic
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class WatchedRemote:
         with self._request("put aside", zone, key=key.hash, bytes=len(data)):
             return self.remote.put_aside(key, zone, data)
 
-    def get_blob(self, digest: Digest, zone: str, sink: BinaryIO) -> bool:
+    def get_blob(self, digest: Digest, zone: str, sink: Sink) -> bool:
         with self._request("get blob", zone, blob=digest.hash) as span:
             there = self.remote.get_blob(digest, zone, sink)
             span.say(result="there" if there else "gone", bytes=digest.size if there else 0)
