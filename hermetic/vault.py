@@ -36,7 +36,7 @@ class Vault:
     """The secrets of a command, by name. Thread-safe."""
 
     sources: Mapping[str, Source] = field(default_factory=dict)
-    environ: Mapping[bytes, bytes] = field(default_factory=lambda: os.environb)
+    environ: Mapping[bytes, bytes] = field(default_factory=lambda: os.environb, repr=False)
     _taken: dict[str, Secret] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

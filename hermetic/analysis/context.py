@@ -221,9 +221,12 @@ def _check_secrets(secrets: Sequence[str], generation: str, outputs: Sequence[Ou
         if secrets and not generation:
             hint = 'write secret_generation = "1", and another text when what the secrets unlock has changed'
         raise BuildFileError(wrong, hint=hint)
-    for path in [*(one.path for one in outputs), *(one.path for one in inputs)] if secrets else []:
-        if f"{path}/".startswith(f"{FOLDER}/"):
-            raise BuildFileError(f"{path} is where secrets are mounted", hint=f"use no path below {FOLDER}")
+    places = [one.path for one in outputs] + [one.path for one in inputs]
+    in_the_way = [path for path in places if f"{path}/".startswith(f"{FOLDER}/")]
+    in_the_way += [one.path for one in outputs if one.path != "/" and FOLDER.startswith(f"{one.path}/")]
+    if secrets and in_the_way:
+        message = f"{in_the_way[0]} is where secrets are mounted"
+        raise BuildFileError(message, hint=f"have no output at or above {FOLDER}, and nothing below it")
 
 
 def _check_env(env: Mapping[str, str]) -> None:

@@ -118,6 +118,8 @@ def download(
 def _advice(tried: Sequence[str], label: str) -> str:
     if any("has sha256" in line for line in tried):
         return f"the source has changed: if that is right, `hb lock {label}` pins what is there now"
+    if any(line.endswith(("answers 401", "answers 403")) for line in tried):
+        return "it may want a login: auth_secret names a secret for it (docs/guide/secrets.md); netrc will do, too"
     return "check the addresses and proxies, add a mirror, or build with --vendor DIR from a vendored copy"
 
 

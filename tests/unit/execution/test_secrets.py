@@ -9,6 +9,7 @@ from typing import Any
 
 from hermetic.action import Mode
 from hermetic.errors import InternalError, SecretError
+from hermetic.execution.compile_cache import CompileCache
 from hermetic.sandbox.spec import SandboxSpec
 from hermetic.vault import Source, Vault
 
@@ -125,6 +126,19 @@ def test_what_the_system_says_of_a_file_with_that_name(world) -> None:
     error = world.build("a").finished["a"].error
     assert isinstance(error, InternalError)
     assert "[secret TOKEN]" in str(error) and "hunter2" not in f"{error} {error.__cause__!r}"
+
+
+def test_a_compile_cache_is_not_for_commands_with_secrets(world) -> None:
+    """What is compiled goes there without being looked through."""
+
+    def never() -> Any:
+        raise AssertionError("not for this one")
+
+    cache = CompileCache(never, never, never)  # type: ignore[arg-type]
+    launchers = (("CC_LAUNCHER", "sccache"),)
+    plain = world.actions[world.add("plain", launchers=launchers)]
+    secret = world.actions[world.add("secret", launchers=launchers, secrets=("TOKEN",), secret_generation="1")]
+    assert cache.wanted(plain) and not cache.wanted(secret)
 
 
 def test_fetches_say_what_they_need(world) -> None:

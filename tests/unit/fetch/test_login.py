@@ -147,6 +147,12 @@ def test_what_is_in_the_store_needs_no_secret(store: Any, get: Any) -> None:
     assert outcome.digest == Digest.of(DATA)
 
 
+def test_who_has_no_login_is_told_of_it(web: Any, get: Any) -> None:
+    with web.Server(lambda seen: guarded(web, seen)) as server:
+        (lost,) = get(FetchRequest("//c", {"sha256": PIN}, {"urls": [f"{server.url}/f"]}))
+    assert "answers 401" in str(lost) and "auth_secret names a secret for it" in str(lost)
+
+
 PROBES = '''
 import json, os, sys
 from pathlib import Path

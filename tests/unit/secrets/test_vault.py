@@ -121,9 +121,10 @@ def test_the_workspace_says_nothing(place: Path) -> None:
     assert "--secret" in str(caught.value)
 
 
-def test_no_vault_shows_a_value(place: Path) -> None:
+def test_no_vault_shows_a_value(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "value").write_text("hunter2-hunter2")
-    given = vault(place, "TOKEN=file:value")
-    given.take(["TOKEN"])
+    monkeypatch.setitem(os.environ, "SOME", "hunter2-hunter2")
+    given = vault(place, "TOKEN=file:value", "SOME=env:SOME")
+    given.take(["TOKEN", "SOME"])
     assert "hunter2" not in repr(given)
     assert str(Source("env", "X")) == "env:X"
