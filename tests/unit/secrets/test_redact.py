@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import urllib.parse
 
 import pytest
@@ -85,6 +86,25 @@ def test_how_it_is_cut_does_not_matter(noise: list[bytes], one: bytes, two: byte
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     assert streamed(pieces, *secrets) == streamed([text], *secrets)
+
+
+few = st.binary(min_size=SHORTEST, max_size=12).map(lambda raw: bytes(97 + one % 3 for one in raw))  # overlap often
+
+
+@given(st.lists(few, min_size=1, max_size=3), st.data())
+def test_against_a_model_that_sees_all_at_once(found: list[bytes], data: st.DataObject) -> None:
+    """Every byte of every form is gone, and no other."""
+    needles = [form for value in found for form in forms(value)]
+    pieces = data.draw(st.lists(st.sampled_from(needles) | st.text("abc", max_size=9).map(str.encode), max_size=9))
+    text = b"".join(pieces)
+    gone: set[int] = set()
+    for form in needles:
+        at = text.find(form)
+        while at >= 0:
+            gone.update(range(at, at + len(form)))
+            at = text.find(form, at + 1)
+    out = streamed(pieces, *(Secret(f"S{number}", value) for number, value in enumerate(found)))
+    assert re.sub(rb"\[secret S\d\]", b"", out) == bytes(one for at, one in enumerate(text) if at not in gone)
 
 
 @given(st.binary(max_size=300), values)
