@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,12 @@ def make_workspace(root: Path, store: Path, rootfs: Path) -> Workspace:
     workspace = Workspace(root, store)
     workspace.build_file("")
     return workspace
+
+
+@pytest.fixture(scope="session")
+def new_workspace() -> Callable[[Path, Path, Path], Workspace]:
+    """``new_workspace(root, store, rootfs)``: for those that need more than one, or another root filesystem."""
+    return make_workspace
 
 
 @pytest.fixture
