@@ -1,7 +1,8 @@
-"""Standard streams that cannot break a command: closed ones, and readers that went away."""
+"""Standard streams that cannot break a command: closed ones, readers that went away, encodings that lack characters."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -18,12 +19,18 @@ def open_missing() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path is given back as the bytes it is; where the encoding has not its characters, escaped.
+        whole = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if whole else "backslashreplace")
 
 
 def say(text: str) -> None:
     """A line for people, on stderr. Whether somebody reads it changes nothing."""
+    from hermetic.plainly import sayable
+
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(sayable(text, sys.stderr.encoding), file=sys.stderr, flush=True)
     except OSError:
         abandon(2)
 

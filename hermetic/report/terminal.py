@@ -15,6 +15,7 @@ from typing import TextIO
 
 from hermetic.action import Action
 from hermetic.execution.outcome import BuildResult, Finished, Foresight, Outcome
+from hermetic.plainly import sayable
 from hermetic.report.live import Running, Totals, block, clipped, plain
 from hermetic.report.summary import summary_line
 
@@ -24,7 +25,6 @@ SHOWN = 20  # running actions shown at once, on a terminal of that height
 QUIET = (Outcome.HIT_LOCAL, Outcome.HIT_REMOTE, Outcome.SKIPPED)
 # not worth a line of a log
 CALM_MNEMONICS = frozenset({"merge", "write", "subset", "chmeta", "deb", "debian", "python", "crate"})
-_ASCII = str.maketrans({"…": "...", "│": "|", "→": "->", "·": "-"})
 
 
 class TerminalReporter:
@@ -33,7 +33,6 @@ class TerminalReporter:
         tty = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._live = tty and os.environ.get("CI", "").lower() in ("", "0", "false")
         self._color = tty and not os.environ.get("NO_COLOR")
-        self._ascii = not _can_say(self._stream, "…│→·")
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Action, float]] = {}
         self._total = self._done = self._hits = 0
@@ -126,7 +125,8 @@ class TerminalReporter:
         waiting = max(self._total - self._done - len(running), 0)
         totals = Totals(self._done, self._total, len(running), self._hits, waiting, self._to_go(now))
         lines = block(totals, running, max(columns - 1, 1), min(rows // 2, SHOWN + 1))
-        return [clipped(self._sayable(line), max(columns - 1, 1)) for line in lines]
+        # Again: what stands in for a character may be wider.
+        return [clipped(sayable(line, self._stream.encoding), max(columns - 1, 1)) for line in lines]
 
     def _to_go(self, now: float) -> float:
         """Said once the hits are behind, and where something is to be said."""
@@ -137,20 +137,13 @@ class TerminalReporter:
         longest = max((self._foresight.rest.get(one, 0.0) - ran[one] for one in ran), default=0.0)
         return max((self._left - elapsed) / max(self._foresight.jobs, 1), longest)
 
-    def _sayable(self, text: str) -> str:
-        """As it will be shown: what stands in for a character may be wider."""
-        if not self._ascii:
-            return text
-        encoding = self._stream.encoding
-        return text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
-
     def _write(self, text: str, live: list[str]) -> None:
         """Text that stays, then live lines, in the place of the last ones: in one piece, so that nothing flickers."""
         up = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
         self._drawn = len(live)
         whole = up + text + "".join(f"{line}\n" for line in live)
         try:
-            self._stream.write(self._sayable(whole))
+            self._stream.write(sayable(whole, self._stream.encoding))
             self._stream.flush()
         except (OSError, ValueError):
             pass  # the reader went away; the build goes on
@@ -176,11 +169,3 @@ def _size(stream: TextIO) -> tuple[int, int]:
     said = (os.environ.get(name, "") for name in ("COLUMNS", "LINES"))
     found = [int(text) if text.isascii() and text.isdecimal() else 0 for text in said]
     return found[0] or columns or 80, found[1] or rows or 24
-
-
-def _can_say(stream: TextIO, text: str) -> bool:
-    try:
-        text.encode(getattr(stream, "encoding", None) or "utf-8")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

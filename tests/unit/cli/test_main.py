@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,24 @@ def test_a_disk_that_refuses_is_no_defect(
     monkeypatch.setattr(info, "main", full)
     assert main(["info"]) == 1
     assert "/x cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_locale_without_a_character_breaks_nothing(tmp_path: Path, encoding: str) -> None:
+    """Neither one of ours nor one of a path ends a command."""
+    root = tmp_path / "ł é"
+    root.mkdir()
+    (root / "pyproject.toml").write_text("[tool.hb]\n")
+    (root / "BUILD.py").write_text('from rules.basic import tree\ntree(name="a", files={"/f": "x"})\n')
+    argv = [sys.executable, "-m", "hermetic.cli.main", "--store", str(tmp_path / "store")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, "HB_STORE": str(tmp_path / "store")}
+    for words, code, phrase in (
+        (["build", "//:a"], 0, b"done: built 1"),
+        (["build", "//:a"], 0, b"hit-local 1"),
+        (["bulid", "//:a"], 2, "→ ".encode() if encoding == "utf-8" else b"-> "),
+    ):
+        done = subprocess.run([*argv[:3], *words], cwd=root, env=env, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert phrase in done.stderr
+        assert encoding != "ascii" or (done.stdout + done.stderr).isascii()
+        assert code or os.fsencode(root / "hb-out") in done.stdout or encoding != "utf-8"

@@ -48,14 +48,13 @@ def calm(lines: list[str]) -> None:
 
 def test_a_terminal_shows_what_runs_how_far_it_is_and_how_long_it_takes() -> None:
     with display(3, 100) as person:
-        lines = person.until(lambda lines: len(lines) == 4)
-        assert lines[0] == "[0/4] 3 running, 0 cached, 1 waiting, about 2 min to go"
+        lines = person.until(lambda lines: len(lines) == 4 and lines[-1].endswith("GiB"))
+        assert re.fullmatch(r"\[0/4\] 3 running, 0 cached, 1 waiting, about \d+ (s|min) to go", lines[0])
         assert all(re.fullmatch(r"  +\d+\.\d s of 100  //pkg:t\d Make  runs  3\.0 GiB", line) for line in lines[1:])
         person.types()
-        lines = person.until(lambda lines: any(line.startswith("[1/4]") for line in lines))
+        lines = person.until(lambda lines: len(lines) > 2 and lines[2].startswith("[1/4] 2 running"))
         assert re.fullmatch(r"built +1\.5 s  //pkg:t0 Make", lines[0])
         assert lines[1] == "a note"
-        assert lines[2].startswith("[1/4] 2 running")
         person.types()
         person.types()
         calm(person.ended())
@@ -65,7 +64,7 @@ def test_a_terminal_shows_what_runs_how_far_it_is_and_how_long_it_takes() -> Non
 def test_two_hundred_actions_with_wide_names_leave_nothing_behind(columns: int) -> None:
     name = "container/frameworks/" + "x" * 60
     with display(200, columns, 30, name) as person:
-        lines = person.until(lambda lines: any("187 more" in line for line in lines))
+        lines = person.until(lambda lines: lines and lines[-1].endswith("187 more"))
         assert len(lines) == 15, "half of the screen"
         assert all(len(line) < columns for line in lines)
         assert re.fullmatch(r" *… and 187 more", lines[-1])
@@ -121,9 +120,9 @@ def test_no_color_is_respected(no_color: str, colored: bool) -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_an_old_locale_gets_ascii(encoding: str) -> None:
     with display(50, 60, 20, "y" * 80, encoding) as person:
-        lines = person.until(lambda lines: any("42 more" in line for line in lines))
+        lines = person.until(lambda lines: lines and lines[-1].endswith("42 more"))
         assert lines[-1] == "  ... and 42 more"
         assert all(len(line) < 60 for line in lines)
         calm(go_on(person))
-        assert person.raw.isascii() and b"\\u" not in person.raw
+        assert b"\\u" not in person.raw and (encoding == "latin-1" or person.raw.isascii())
         assert b"  | red" in person.raw and b"-> look" in person.raw
