@@ -64,9 +64,7 @@ class FirstProcess:
     def _usage(self) -> Usage:
         if self.pidfd < 0:
             return Usage()
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        poll.poll()
+        readable(self.pidfd)
         try:
             os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)  # ours: its number is not another's by now
             usage = os.wait4(self.pid, 0)[2]
@@ -74,6 +72,13 @@ class FirstProcess:
             return Usage()
         cpu = usage.ru_utime + usage.ru_stime
         return Usage(cpu, usage.ru_maxrss * 1024, usage.ru_inblock * BLOCK, usage.ru_oublock * BLOCK)
+
+
+def readable(descriptor: int, seconds: float | None = None) -> bool:
+    """Wait until there is something to read, or the process of a pidfd has ended; for ever if not told."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 @cache

@@ -24,7 +24,7 @@ from hermetic.redact import Redactor
 from hermetic.sandbox.bwrap import Layout, arguments
 from hermetic.sandbox.cgroup import Group, Groups
 from hermetic.sandbox.doubts import Before, Linux, Machine, give_files, require_files
-from hermetic.sandbox.first import FirstProcess, Usage, adopt_orphans
+from hermetic.sandbox.first import FirstProcess, Usage, adopt_orphans, readable
 from hermetic.sandbox.owners import read_record
 from hermetic.sandbox.secrets import opened
 from hermetic.sandbox.spec import Cancel, Control, Ending, SandboxResult, SandboxSpec
@@ -236,14 +236,13 @@ def _supervise(process: subprocess.Popen[bytes], logs: list[Log], watch: _Watch)
                     key.fileobj.close()  # type: ignore[union-attr]
             if stopped is None:
                 stopped = watch.verdict()
-    while stopped is None and not _ended(process):  # it may close its output and go on working
-        stopped = watch.verdict()
-        time.sleep(0.002)
+    end = os.pidfd_open(process.pid)  # not reaped yet, so the number is still its own
+    try:
+        while stopped is None and not readable(end, POLL):  # it may close its output and go on working
+            stopped = watch.verdict()
+    finally:
+        os.close(end)
     return stopped
-
-
-def _ended(process: subprocess.Popen[bytes]) -> bool:
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def _ending(code: int, oom: bool, *, sure: bool) -> Ending:

@@ -112,6 +112,10 @@ class DiskStore:
         """Store a regular file's content. With ``take`` its inode moves into the store when it can."""
         with path.open("rb") as stream:
             if not take:
+                start = stream.read(CHUNK)
+                if len(start) < CHUNK:
+                    return self.put(start)  # which does not write what is here already, as most logs are
+                stream.seek(0)
                 return self.put_stream(stream)
             digest = Digest.of_file(stream)
         if not self.has(digest):
