@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import hermetic
-from hermetic.report.timeline import Timeline
+from hermetic.report.timeline import ACTION, Timeline
 from hermetic.spans import Span
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONNECT = 1.0  # seconds to be connected
 PATIENCE = 5.0  # seconds for everything
 BATCH = 512  # spans of one request
+SHORT = 0.001  # seconds: what is shorter and no action is left out
+MOST = 5000  # spans of one command: more would not be sent in time on a busy machine
 BAD = frozenset({"failed", "timeout", "oom"})
 SERVICE = "hb"
 
@@ -74,7 +76,7 @@ def _made(timeline: Timeline, environment: Mapping[str, str]) -> list[ReadableSp
     carrier = {name: environment.get(name.upper(), "") for name in ("traceparent", "tracestate")}
     outside = TraceContextTextMapPropagator().extract(carrier)
     on_path, contexts = timeline.on_path(), {0: outside}
-    for span in timeline.spans:
+    for span in worth_sending(timeline.spans):
         start, end = (_nanos(timeline, at) for at in (span.since, span.until))
         said = attributes(span, span.number in on_path)
         one = tracer.start_span(span.name, contexts.get(span.parent, outside), start_time=start, attributes=said)
@@ -83,6 +85,19 @@ def _made(timeline: Timeline, environment: Mapping[str, str]) -> list[ReadableSp
         one.end(end)
         contexts[span.number] = set_span_in_context(one)
     return kept
+
+
+def worth_sending(spans: Sequence[Span]) -> list[Span]:
+    """The longest, and all that they are in, in the order of their beginnings."""
+    known = {one.number: one for one in spans}
+    long = [one for one in spans if one.name == ACTION or one.until - one.since >= SHORT or not one.parent]
+    kept: set[int] = set()
+    for one in sorted(long, key=lambda one: one.since - one.until)[:MOST]:
+        number = one.number
+        while number in known and number not in kept:
+            kept.add(number)
+            number = known[number].parent
+    return [one for one in spans if one.number in kept]
 
 
 def attributes(span: Span, critical: bool) -> dict[str, Any]:

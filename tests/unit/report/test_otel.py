@@ -118,6 +118,21 @@ def test_a_parent_that_is_none_is_no_parent(
     assert [one.parent_span_id for one in collector.spans if one.name == "build"] == [b""]
 
 
+def test_of_a_huge_trace_the_longest_spans_and_what_they_are_in_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "MOST", 3)
+    spans = [
+        Span(1, 0, "build", "hb", True, 0, 10, {}),
+        Span(2, 1, "look", "look", True, 0, 0.5, {}),
+        Span(3, 2, "key", "look", False, 0, 5, {}),
+        Span(4, 1, "action", "run", True, 0, 7, {}),
+        Span(5, 1, "action", "run", True, 0, 0.0001, {}),
+        Span(6, 1, "look", "look", True, 0, 0.0001, {}),
+    ]
+    assert [one.number for one in otel.worth_sending(spans)] == [1, 2, 3, 4]
+    monkeypatch.setattr(otel, "MOST", 100)
+    assert [one.number for one in otel.worth_sending(spans)] == [1, 2, 3, 4, 5]
+
+
 # --- collectors that fail ------------------------------------------------------------------------------
 
 
