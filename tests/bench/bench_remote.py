@@ -26,6 +26,7 @@ from hermetic.store.remote.known import Known
 from hermetic.store.remote.promises import Place, Promises
 
 HITS = 200
+ROUNDS = 3
 
 
 def compressible(path: Path, size: int) -> None:
@@ -78,7 +79,7 @@ def large(s3: cache_servers.S3Server, base: Path, size: int, make: Callable[[Pat
 
 
 def _two(ours, peer, name: str) -> tuple[float, str, float]:
-    one, other = paired(ours, peer, 3)
+    one, other = paired(ours, peer, ROUNDS)
     return one, name, other
 
 

@@ -1,7 +1,8 @@
 """A blob on its way in: its digest is made while it is written, so that nothing is read twice.
 
-Guarantees: the digest is that of the bytes the file was given, in order. A large blob is hashed by a thread of its
-own, beside whoever unpacks and writes it; what waits for it is bounded.
+Guarantees: the digest is that of the bytes the file was given, in order, all of them written when the block ends. A
+large blob is hashed and written by a thread of its own, beside whoever unpacks it; what waits for it is bounded, and
+what fails there is raised here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import BinaryIO
 from hermetic.digest import Digest
 
 LARGE = 4 << 20  # bytes from which a thread is worth it
-AHEAD = 8  # writes that may wait to be hashed
+AHEAD = 8  # writes that may wait
 
 
 class Arrival:
@@ -25,8 +26,9 @@ class Arrival:
         self._file = file
         self._state = hashlib.sha256()
         self._size = 0
+        self._failure: OSError | None = None  # of the thread
         self._waiting: queue.Queue[bytes | None] = queue.Queue(AHEAD)
-        self._thread = threading.Thread(target=self._hash, name="download", daemon=True) if size >= LARGE else None
+        self._thread = threading.Thread(target=self._serve, name="download", daemon=True) if size >= LARGE else None
 
     def __enter__(self) -> Arrival:
         if self._thread is not None:
@@ -39,19 +41,34 @@ class Arrival:
         if self._thread is not None:
             self._waiting.put(None)
             self._thread.join()
+        if kind is None:
+            self._check()
 
     def write(self, data: bytes) -> int:
+        self._check()
         self._size += len(data)
         if self._thread is None:
-            self._state.update(data)
+            self._take(data)
         else:
             self._waiting.put(data)
-        return self._file.write(data)
+        return len(data)
 
     @property
     def digest(self) -> Digest:
         return Digest(self._state.hexdigest(), self._size)
 
-    def _hash(self) -> None:
+    def _take(self, data: bytes) -> None:
+        self._state.update(data)
+        self._file.write(data)
+
+    def _serve(self) -> None:
         while (data := self._waiting.get()) is not None:
-            self._state.update(data)
+            if self._failure is None:
+                try:
+                    self._take(data)
+                except OSError as error:
+                    self._failure = error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
