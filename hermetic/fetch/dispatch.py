@@ -24,6 +24,7 @@ from hermetic.digest import Digest, parse_sha256
 from hermetic.errors import FetchError, HbError, InternalError, SecretError, from_dict
 from hermetic.fetch import box
 from hermetic.fetch.collect import take_file, take_tree
+from hermetic.fetch.login import direct
 from hermetic.fetch.net import Asked, Proxy
 from hermetic.fetch.spec import FetchRequest
 from hermetic.fetch.vendor import VendorDir
@@ -146,7 +147,8 @@ def _run_worker(
     scratch = (work / "scratch").resolve()
     for folder in (scratch, scratch / "tmp", scratch / "cache", scratch / "out"):
         folder.mkdir(parents=True)
-    with Proxy(_upstream(operation, options.environ), options.progress) as proxy:
+    upstream = _upstream(operation, options.environ)
+    with Proxy(direct(upstream) if secrets else upstream, options.progress) as proxy:
         task = {
             "fetcher": options.fetchers[operation],
             "proxy": box.PROXY_INSIDE,

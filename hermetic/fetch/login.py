@@ -10,7 +10,7 @@ goes through TLS, or to this machine itself; a server cannot send it on by a red
 from __future__ import annotations
 
 import base64
-import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ from hermetic.errors import FetchError
 from hermetic.fetch.spec import FetchRequest
 from hermetic.fetch.transport import Refused
 from hermetic.secret import Secret
+
+THIS_MACHINE = ("localhost", "127.0.0.1")  # as no_proxy can name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Login:
         host = str(parts.hostname or "")
         if self.secret.hosts and host not in self.secret.hosts:
             return False
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_this_machine(host)):
+        if parts.scheme != "https" and not (parts.scheme == "http" and host in THIS_MACHINE):
             raise Refused(f"would carry the secret {self.secret.name} in the clear: use https")
         return True
 
@@ -72,8 +74,7 @@ def login_of(request: FetchRequest) -> Login | None:
     return Login(found, user)
 
 
-def is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def direct(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment, but no proxy stands before this machine: it would read what goes there in the clear."""
+    bypass = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    return {**environ, "no_proxy": ",".join([*THIS_MACHINE, bypass])}

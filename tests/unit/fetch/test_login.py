@@ -112,6 +112,15 @@ def test_it_never_goes_in_the_clear(url: str, get: Any) -> None:
     assert "would carry the secret TOKEN in the clear: use https" in str(outcome)
 
 
+def test_no_proxy_reads_what_goes_to_this_machine(web: Any, get: Any) -> None:
+    with web.Server(lambda _: web.Reply(DATA)) as server, web.Server(lambda _: web.Reply(DATA)) as proxy:
+        environ = {"PATH": os.environ["PATH"], "http_proxy": proxy.url, "no_proxy": "example.org"}
+        for host in ("127.0.0.1", "localhost"):
+            (outcome,) = get(request(f"http://{host}:{server.port}/f"), environ=environ)
+            assert not isinstance(outcome, FetchError), outcome
+    assert proxy.seen == [] and server.seen
+
+
 @pytest.mark.parametrize("value", [b"one\r\nX-Other: two", b"one two\nthree", b"tab\there-it-is", b"nul\0here-it-is"])
 def test_a_value_that_would_be_more_than_a_header(value: bytes) -> None:
     with pytest.raises(FetchError, match="holds a line break or another control character") as caught:
@@ -121,10 +130,8 @@ def test_a_value_that_would_be_more_than_a_header(value: bytes) -> None:
 
 def test_login_to_this_machine_or_by_tls() -> None:
     login = Login(Secret("TOKEN", VALUE.encode()))
-    assert all(
-        map(login.goes_to, ["https://example.org/x", "http://127.0.0.1:1/", "http://[::1]:80/", "http://localhost"])
-    )
-    for url in ("http://example.org", "ftp://localhost/x", "git://127.0.0.1/"):
+    assert all(map(login.goes_to, ["https://example.org/x", "http://127.0.0.1:1/", "http://localhost"]))
+    for url in ("http://example.org", "ftp://localhost/x", "git://127.0.0.1/", "http://[::1]/", "http://127.0.0.2/"):
         with pytest.raises(Refused):
             login.goes_to(url)
 
