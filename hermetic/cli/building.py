@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from hermetic.action import ActionGraph
@@ -10,7 +10,7 @@ from hermetic.analysis.codec import made_in
 from hermetic.cli import warm
 from hermetic.cli.annotations import annotate
 from hermetic.cli.compile_cache import compiled_line
-from hermetic.cli.ended import Ended, outcome_of, show, shows
+from hermetic.cli.ended import Ended, outcome_of, show
 from hermetic.cli.remember import remember
 from hermetic.cli.results import print_rows, print_summary
 from hermetic.cli.session import Session
@@ -20,7 +20,6 @@ from hermetic.execution.frontend import Loaded, Since
 from hermetic.execution.lost import incomplete
 from hermetic.execution.outcome import GOOD, BuildResult, made_by
 from hermetic.execution.publish import depth
-from hermetic.execution.snapshot import Shown
 from hermetic.report.terminal import TerminalReporter
 from hermetic.store.protocols import MissingBlob
 
@@ -32,8 +31,10 @@ def build(
     the lines of results go."""
     reporter = TerminalReporter()
     past = warm.recall(found, command)
-    ended = warm.rebuild(found, command, reporter, past) if past else None
-    ended = ended or _loaded(found, load(past.since if past else None), command, reporter, past, stdout)
+    if past is not None:
+        ended = _from_past(found, load, command, reporter, past, stdout)
+    else:
+        ended = _whole(found, load(None), command, reporter, stdout)
     for done in ended.result.failures:
         if isinstance(done.error, InternalError) and done.error.__cause__ is not None:
             _keep_report(done.error.__cause__)
@@ -50,27 +51,39 @@ def build(
     return ended
 
 
-def _loaded(
+def _from_past(
     found: Session,
-    loaded: Loaded,
+    load: Callable[[Since | None], Loaded],
     command: Sequence[str],
     reporter: TerminalReporter,
-    past: warm.Past | None,
+    past: warm.Past,
     stdout: TextIO | None,
 ) -> Ended:
-    earlier = warm.still_true(found, past, loaded.graph) if past else None
-    result = found.execute(loaded.graph, reporter, earlier=earlier)
+    """Built on what is remembered, as far as that goes."""
+    from hermetic.cli.part import build_on, rebuild
+
+    ended = rebuild(found, command, reporter, past)
+    if ended is not None:
+        return ended
+    loaded = load(past.since)
+    return build_on(found, command, reporter, past, loaded) or _whole(found, loaded, command, reporter, stdout)
+
+
+def _whole(
+    found: Session, loaded: Loaded, command: Sequence[str], reporter: TerminalReporter, stdout: TextIO | None
+) -> Ended:
+    result = found.execute(loaded.graph, reporter)
     if found.args.dry_run:
         from hermetic.cli.planning import say_plan
 
         say_plan(found, loaded, result, stdout)
         return Ended(result, len(loaded.graph.requested), errors=loaded.errors)
     try:
-        ended = _published(found, loaded, result, past.in_place if past else {})
+        ended = _published(found, loaded, result)
     except MissingBlob:  # a requested result was known, but is no longer all there
         again = _requested(loaded.graph) | incomplete(result, found.store)
         result = found.execute(loaded.graph, reporter, again)
-        ended = _published(found, loaded, result, {})
+        ended = _published(found, loaded, result)
     state = remember(found, loaded, command, result)
     if state:
         warm.keep(found, loaded, command, ended, state)
@@ -83,12 +96,9 @@ def _requested(graph: ActionGraph) -> set[str]:
     return {made.action for ref in refs if (made := made_in(ref))}
 
 
-def _published(found: Session, loaded: Loaded, result: BuildResult, in_place: Mapping[str, Shown]) -> Ended:
-    """Deeper places first, see ``publish``; the rows are in the order of the request. ``in_place``: what is
-    shown already; it counts when it is the same targets, because one may take another's place."""
+def _published(found: Session, loaded: Loaded, result: BuildResult) -> Ended:
+    """Deeper places first, see ``publish``; the rows are in the order of the request."""
     graph = loaded.graph
-    if in_place.keys() != set(graph.requested):
-        in_place = {}
     outcomes = {name: outcome_of(graph.targets[name], result) for name in graph.requested}
     made = made_by(result.finished.values())
     rows = {}
@@ -96,8 +106,7 @@ def _published(found: Session, loaded: Loaded, result: BuildResult, in_place: Ma
         target = graph.targets[name]
         if outcomes[name] in GOOD and target.outputs:
             artifact = found.sources.resolve(target.outputs[0][1], made)
-            old = in_place.get(name)
-            rows[name] = old if old and shows(old, target, artifact) else show(found, target, artifact)
+            rows[name] = show(found, target, artifact)
     ordered = tuple(rows[name] for name in graph.requested if name in rows)
     wanted = sum(bool(graph.targets[name].outputs) for name in graph.requested)
     return Ended(result, wanted, ordered, outcomes, loaded.errors)

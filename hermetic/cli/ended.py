@@ -73,12 +73,6 @@ def show(found: Session, target: TargetNode | Shown, resolved: Resolved) -> Show
     )
 
 
-def shows(row: Shown, target: TargetNode, resolved: Resolved) -> bool:
-    """Whether a row is how the target would be shown."""
-    artifact = (resolved.kind.value, resolved.digest.hash, resolved.digest.size, resolved.executable)
-    return row.layout == target.layout and (row.kind, row.hash, row.size, row.executable) == artifact
-
-
 def outcome_of(target: TargetNode, result: BuildResult) -> Outcome:
     """A target's outcome: that of the action making its first output; a source is always there."""
     first = made_in(target.outputs[0][1]) if target.outputs else None

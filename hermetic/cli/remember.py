@@ -15,6 +15,7 @@ from hermetic.execution.history import DamagedRecord, Head, History
 
 if TYPE_CHECKING:
     from hermetic.cli.session import Session
+    from hermetic.execution.columns import Columns, Kept
     from hermetic.execution.frontend import Loaded
     from hermetic.execution.outcome import BuildResult
     from hermetic.execution.records import Record
@@ -44,6 +45,28 @@ def remember_part(
     except DamagedRecord:
         return None
     return _keep(found, command, result, record_of_part(before, ids, result.finished))
+
+
+def remember_graph(
+    found: Session,
+    loaded: Loaded,
+    command: Sequence[str],
+    state: str,
+    columns: Columns,
+    kept: Kept,
+    result: BuildResult,
+) -> str | None:
+    """The same for a build of a graph of which only a part was looked at. ``state``: before it, of the build
+    with the columns ``kept``."""
+    from hermetic.execution.recording import record_of_graph
+
+    try:
+        before = history_of(found.store.root).state(Head("", 0, "", (), 0, state=state))
+    except DamagedRecord:
+        return None
+    files = files_read(loaded, found.workspace.root)
+    record = record_of_graph(loaded.graph, columns, result.finished, files, before, kept)
+    return _keep(found, command, result, record)
 
 
 def _keep(found: Session, command: Sequence[str], result: BuildResult, record: Record) -> str:

@@ -1,16 +1,16 @@
 """Builds that start from the last one: what of a snapshot is still true, and only the rest is built.
 
 Three ways, the quickest that applies: nothing changed (``answer``, before anything else is imported);
-only contents of source files changed, and the actions that see them run on the remembered graph
-(``rebuild``); else the BUILD files are loaded, and actions that are what they were, with inputs that
-are what they were, are not looked at again (``still_true``). Whatever is doubtful is done anew.
+only contents of source files changed, and the actions that see them run on the remembered graph; else the
+BUILD files are loaded, and only actions that are not what they were are looked at, with what depends on them
+(both in ``hermetic.cli.part``). Whatever is doubtful is done anew.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,15 +25,10 @@ from hermetic.store.sections import Damaged, Sections
 from hermetic.store.witness import Moved, Witness
 
 if TYPE_CHECKING:
-    from hermetic.action import ActionGraph
     from hermetic.cli.ended import Ended
     from hermetic.cli.session import Session
     from hermetic.execution.columns import Columns
-    from hermetic.execution.executor import Earlier
     from hermetic.execution.frontend import Loaded, Since
-    from hermetic.execution.outcome import Reporter
-    from hermetic.execution.snapshot import Shown
-    from hermetic.store.operation import Resolved
 
 UNREMEMBERED = frozenset({"--dry-run", "-n", "--sandbox-debug", "--help", "-h"})
 
@@ -81,12 +76,7 @@ class Past:
 
         decides = frozenset(self.snapshot.witness.files[: self.snapshot.front])
         sources = frozenset(self.snapshot.witness.files) - decides
-        return Since(self.snapshot.memory, self.changed - sources)
-
-    @property
-    def in_place(self) -> dict[str, Shown]:
-        """What was shown and is still in its place, by target."""
-        return {row.id: row for row in self.snapshot.rows} if self.snapshot.published else {}
+        return Since(self.snapshot.memory, self.changed - sources, self.columns.known)
 
     @cached_property
     def sources(self) -> list[int]:
@@ -120,83 +110,7 @@ def recall(found: Session, command: Sequence[str]) -> Past | None:
         return None
 
 
-def rebuild(found: Session, command: Sequence[str], reporter: Reporter, past: Past) -> Ended | None:
-    """Build what changed, or None when that cannot be said without loading."""
-    from hermetic.store.protocols import MissingBlob
-
-    try:
-        return _rebuilt(found, command, reporter, past) if past.sources_only else None
-    except (Damaged, OSError, MissingBlob):
-        return None
-
-
-def still_true(found: Session, past: Past, graph: ActionGraph) -> Earlier | None:
-    """What the past says of a graph that was loaded anew; nothing when hb itself has changed."""
-    if past.changed & _own_files(found).keys():
-        return None
-    with suppress(Damaged):
-        return past.columns.compared(graph, past.sources)
-    return None
-
-
-def _rebuilt(found: Session, command: Sequence[str], reporter: Reporter, past: Past) -> Ended | None:
-    from hermetic.cli.ended import Ended, outcome_of
-    from hermetic.cli.remember import remember_part
-    from hermetic.execution.outcome import GOOD, made_by
-    from hermetic.store.protocols import MissingBlob
-
-    snapshot, columns = past.snapshot, past.columns
-    graph, earlier = columns.part(past.sources)
-    result = found.execute(graph, reporter, earlier=earlier)
-    if any(isinstance(one.error, MissingBlob) for one in result.failures):
-        return None
-    state = remember_part(found, command, snapshot.state, columns.ids, result)
-    if state is None:
-        return None
-    outcomes = {name: outcome_of(target, result) for name, target in graph.targets.items()}
-    made = {
-        **earlier.known,
-        **{(name, output): ref for name, refs in earlier.before.items() for output, ref in refs.items()},
-    }
-    made.update(made_by(result.finished.values()))
-    artifacts = {
-        name: found.sources.resolve(target.outputs[0][1], made)
-        for name, target in graph.targets.items()
-        if outcomes[name] in GOOD
-    }
-    bad = {name for name in outcomes if outcomes[name] not in GOOD}
-    rows = _shown_again(found, [row for row in snapshot.rows if row.id not in bad], artifacts, snapshot.published)
-    ended = Ended(result, len(snapshot.rows), rows, outcomes)
-    if _certain(found, ended):
-        with found.watch.spans.span("write snapshot"), suppress(Moved, OSError):
-            seen = {path: node.digest.hash for path, node in found.sources.seen.items()}
-            witness = snapshot.witness.renewed(seen, found.states.digest)
-            _write(
-                found, command, ended, witness, snapshot.front, columns.updated(result.finished), state, snapshot.memory
-            )
-    return ended
-
-
-def _shown_again(
-    found: Session, rows: Sequence[Shown], artifacts: dict[str, Resolved], published: bool
-) -> tuple[Shown, ...]:
-    """The rows of a snapshot, those with new artifacts published; all when something is not in its place."""
-    from hermetic.action import Kind
-    from hermetic.cli.ended import show
-    from hermetic.digest import Digest
-    from hermetic.execution.publish import depth
-    from hermetic.store.operation import Resolved
-
-    new = {}
-    for row in sorted(rows, key=lambda one: -depth(one.label)):
-        old = Resolved(Kind(row.kind), Digest(row.hash, row.size), row.executable)
-        artifact = artifacts.get(row.id, old)
-        if artifact != old or not published:
-            new[row.id] = show(found, row, artifact)
-    return tuple(new.get(row.id, row) for row in rows)
-
-
-def _certain(found: Session, ended: Ended) -> bool:
+def certain(found: Session, ended: Ended) -> bool:
     """Whether all went well and every new result was found worth keeping: a success that the sandbox has
     doubts about is no hit, and no snapshot may make it one."""
     from hermetic.execution.outcome import Outcome
@@ -209,25 +123,31 @@ def _certain(found: Session, ended: Ended) -> bool:
 
 def keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
     """Remember a build that went well. ``state``: what the history calls its graph."""
-    if _unremembered(command) or not _certain(found, ended):
+    if _unremembered(command) or not certain(found, ended):
         return
     with found.watch.spans.span("write snapshot"):
         _keep(found, loaded, command, ended, state)
 
 
 def _keep(found: Session, loaded: Loaded, command: Sequence[str], ended: Ended, state: str) -> None:
-    from hermetic.execution.columns import Columns, shown_sources, sources_of
+    from hermetic.execution.columns import Columns
 
-    finished = {name: ended.result.finished[name] for name in sorted(ended.result.finished)}
-    own = {path: found.states.digest(place).hash if place.exists() else "" for path, place in _own_files(found).items()}
-    front = {**loaded.read_files, **own}
-    sources = {path for done in finished.values() for path in sources_of(done.action)}
-    sources |= {path for name in loaded.graph.requested for path in shown_sources(loaded.graph.targets[name])}
+    front = front_of(found, loaded)
     with suppress(Moved, OSError):
-        files = {**front, **{path: _now(found, path) for path in sorted(sources - front.keys())}}
-        columns = Columns.of(loaded.graph, finished, list(files))
+        columns, paths = Columns.of(loaded.graph, list(front))
+        files = files_of(found, front, paths)
         witness = Witness.take(found.workspace.root, files, loaded.read_folders, found.states.digest)
-        _write(found, command, ended, witness, len(front), columns, state, loaded.memory)
+        write(found, command, ended, witness, len(front), columns.updated(ended.result.finished), state, loaded.memory)
+
+
+def front_of(found: Session, loaded: Loaded) -> dict[str, str]:
+    """SHA-256 of every file that decides what the actions are, in a fixed order."""
+    return dict(sorted({**loaded.read_files, **digests_of(found, own_files(found))}.items()))
+
+
+def files_of(found: Session, front: Mapping[str, str], paths: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of what was seen of the files a build depends on. ``front``: those that are known already."""
+    return {path: front[path] if path in front else _now(found, path) for path in paths}
 
 
 def _now(found: Session, path: str) -> str:
@@ -241,7 +161,7 @@ def _now(found: Session, path: str) -> str:
         return ""
 
 
-def _own_files(found: Session) -> dict[str, Path]:
+def own_files(found: Session) -> dict[str, Path]:
     """What else decides, by name: hb's own code, and every pyproject.toml that is or could be the workspace's."""
     import hermetic
 
@@ -251,7 +171,12 @@ def _own_files(found: Session) -> dict[str, Path]:
     return {str(path.relative_to(root) if path.is_relative_to(root) else path): path for path in names}
 
 
-def _write(
+def digests_of(found: Session, files: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 by name, "" for what is not there."""
+    return {name: found.states.digest(place).hash if place.exists() else "" for name, place in files.items()}
+
+
+def write(
     found: Session,
     command: Sequence[str],
     ended: Ended,

@@ -60,14 +60,13 @@ class Earlier:
     """What an earlier build knows of the graph to be built, or of a larger one it is part of: outputs of
     actions outside it (``known``, by action and output), results of the actions in it (``before``) and of
     those that are what they were and see no changed source (``results``; if no input moved, they need not
-    be looked at), what such an action ``needs``, and its key (``keys``; where there is none, a passed
-    action is counted and not reported). ``unchanged``: how many actions are outside."""
+    be looked at, and are counted but not reported), and what such an action ``needs``. ``unchanged``: how many
+    actions are outside."""
 
     known: Mapping[tuple[str, str], Resolved] = field(default_factory=dict)
     before: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
     results: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
     needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    keys: Mapping[str, str] = field(default_factory=dict)
     unchanged: int = 0
 
 
@@ -335,14 +334,8 @@ class Executor:
 
     def _pass(self, state: State, action_id: str) -> None:
         """Nothing the action sees has changed since the earlier build, so its result is what it was."""
-        outputs = self.earlier.results[action_id]
-        if action_id in self.earlier.keys:
-            action, key = self.graph.actions[action_id], self.earlier.keys[action_id]
-            state.finished[action_id] = done = Finished(action, Outcome.HIT_LOCAL, outputs, key)
-            self.reporter.finished(done)
-        else:
-            state.passed.add(action_id)
-        self._hand_on(state, action_id, outputs)
+        state.passed.add(action_id)
+        self._hand_on(state, action_id, self.earlier.results[action_id])
 
     def _hand_on(self, state: State, action_id: str, outputs: Mapping[str, Resolved]) -> None:
         for name, resolved in outputs.items():

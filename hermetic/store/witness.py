@@ -80,6 +80,59 @@ class Witness:
             folder_records,
         )
 
+    def continued(self, files: Mapping[str, str], folders: Mapping[str, str], digest: Look = look) -> Witness:
+        """As ``take``. What is as it was when this witness was taken is not looked at again."""
+        at, inside = self._same_files(files), self._same_folders(folders)
+        new = Witness.take(
+            Path(self.root),
+            {path: seen for path, seen in files.items() if path not in at},
+            {path: seen for path, seen in folders.items() if path not in inside},
+            digest,
+        )
+        homes = {os.path.dirname(path) for path, number in at.items() if self.modes[number] == _LINK}
+        kept = {path: number for path, number in inside.items() if path in folders or path in homes}
+        order = {path: number for number, path in enumerate(new.files)}
+        rows = [(self, at[path]) if path in at else (new, order[path]) for path in files]
+        beside = [(self, number) for number in kept.values()]
+        beside += [(new, number) for number, path in enumerate(new.folders) if path not in kept]
+        return Witness(
+            self.root,
+            tuple(files),
+            b"".join(_at(one.file_digests, number, _HASH) for one, number in rows),
+            b"".join(_at(one.file_records, number, _WIDTH) for one, number in rows),
+            bytes(one.modes[number] for one, number in rows),
+            tuple(one.folders[number] for one, number in beside),
+            b"".join(_at(one.folder_digests, number, _HASH) for one, number in beside),
+            b"".join(_at(one.folder_records, number, _WIDTH) for one, number in beside),
+        )
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file as it was seen."""
+        return {
+            path: _at(self.file_digests, number, _HASH).hex() if self.modes[number] != _NONE else NOTHING
+            for number, path in enumerate(self.files)
+        }
+
+    def _same_files(self, files: Mapping[str, str]) -> dict[str, int]:
+        """Numbers of those of ``files`` that were seen with this content and have the record of then."""
+        moved = set(_differing(_records(self.root, self.files), self.file_records))
+        return {
+            path: number
+            for number, path in enumerate(self.files)
+            if number not in moved and path in files and _at(self.file_digests, number, _HASH) == _raw(files[path])
+        }
+
+    def _same_folders(self, folders: Mapping[str, str]) -> dict[str, int]:
+        """Numbers of folders that have the record of then, and held then what they are said to hold."""
+        moved = set(_differing(_records(self.root, self.folders), self.folder_records))
+        return {
+            path: number
+            for number, path in enumerate(self.folders)
+            if number not in moved
+            and (path not in folders or _at(self.folder_digests, number, _HASH) == _raw(folders[path]))
+        }
+
     @property
     def untouched(self) -> bool:
         """Whether no stat record differs: nothing changed, and no content was looked at to know it."""
@@ -210,7 +263,7 @@ def _content(place: Path, digest: Look) -> str:
         return NOTHING
 
 
-_LINK = 2
+_LINK, _NONE = 2, 3
 
 
 def _appearance(place: Path) -> int:
@@ -218,7 +271,7 @@ def _appearance(place: Path) -> int:
     try:
         mode = os.lstat(place).st_mode
     except OSError:
-        return 3
+        return _NONE
     return _LINK if stat.S_ISLNK(mode) else int(bool(mode & 0o100))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,14 @@ from pathlib import Path
 import pytest
 
 from hermetic.cli import main as cli
+from hermetic.execution.columns import Columns
 from hermetic.execution.executor import Executor
 from hermetic.execution.frontend import Frontend
+from hermetic.execution.history import History
 from hermetic.execution.lookup import Lookup
+from hermetic.execution.records import State
+from hermetic.execution.snapshot import magic
+from hermetic.store.sections import Sections
 
 ROOT = Path(__file__).parents[2]
 BUILD = """
@@ -62,6 +68,9 @@ class Hb:
     def built(self) -> int:
         outcomes = self.summary.get("outcomes", {})
         return outcomes.get("built", 0) + outcomes.get("evicted", 0)
+
+    def places(self) -> list[tuple[str, str, str]]:
+        return [(row["label"], row["digest"], row["path"]) for row in self.rows]
 
     def shown(self) -> dict[str, str]:
         return {row["label"]: row["digest"] for row in self.rows}
@@ -119,6 +128,7 @@ def relink(root: Path) -> None:
 CHANGES: dict[str, tuple[Callable[[Path], object], str, int]] = {
     "nothing": (lambda root: None, "nothing", 0),
     "an edited source": (edit("left/a.txt", "new"), "rebuilt", 2),
+    "a source that a link leads to": (edit("right/r.txt", "new"), "rebuilt", 1),
     "a source that is not picked": (edit("left/b.txt", "new"), "rebuilt", 1),
     "a touched source": (lambda root: os.utime(root / "left/a.txt"), "rebuilt", 0),
     "a source made executable": (lambda root: (root / "left/a.txt").chmod(0o755), "rebuilt", 2),
@@ -138,7 +148,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str, int]] = {
         0,
     ),
     "hb's own state removed": (lambda root: shutil.rmtree(root / ".hb"), "loaded", 0),
-    "the store removed": (lambda root: shutil.rmtree(root.parent / "store"), "loaded", 6),
+    "the store removed": (lambda root: shutil.rmtree(root.parent / "store"), "loaded", 5),
     "a file nobody reads": (edit("right/other.txt", ""), "loaded", 0),
 }
 
@@ -160,6 +170,62 @@ def test_ways(hb: Hb, name: str) -> None:
         shutil.rmtree(hb.root / ".hb")
         assert hb.build("//...").shown() == after
         assert all(Path(row["path"]).exists() for row in hb.rows)
+
+
+def kept(hb: Hb) -> tuple[State, Columns]:
+    """What the history and the snapshot say of the last build."""
+    history = History(hb.root.parent / "store" / "builds")
+    head = max(history.heads(), key=lambda one: one.id)
+    place = max((hb.root / ".hb" / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    with Sections(place, magic()) as sections:
+        return history.state(head), Columns.read(sections)
+
+
+def moved_lines(root: Path) -> None:
+    (root / "BUILD.py").write_text("# so\n" + (root / "BUILD.py").read_text())
+
+
+def more(root: Path, number: int) -> None:
+    """One package more or less."""
+    place = root / f"more{number}"
+    if place.exists():
+        shutil.rmtree(place)
+        return
+    place.mkdir()
+    (place / "m.txt").write_text("m")
+    lines = ["from rules.basic import filegroup, tree", f'tree(name="m", files={{"/x": "{number}"}})']
+    lines += ['filegroup(name="f", srcs=["m.txt"])', 'tree(name="same", files={"/x": "t1"})']
+    (place / "BUILD.py").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_edits_in_turn(hb: Hb, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After any of them hb knows and shows what a build from nothing would: each build starts from the last."""
+    chance = random.Random(seed)
+    edits: list[Callable[[], object]] = [
+        lambda: edit("left/a.txt", str(chance.random()))(hb.root),
+        lambda: edit("left/b.txt", str(chance.random()))(hb.root),
+        lambda: edit("right/r.txt", str(chance.randrange(2)))(hb.root),
+        lambda: edit(f"left/{chance.choice('cd')}.txt", "x")(hb.root),
+        lambda: (hb.root / "left/c.txt").unlink(missing_ok=True),
+        lambda: edit("tools.py", f"def names():\n    return {chance.sample(['t1', 't2', 't3'], 2)}\n")(hb.root),
+        lambda: moved_lines(hb.root),
+        lambda: more(hb.root, chance.randrange(3)),
+    ]
+    hb.build("//...")
+    for step in range(8):
+        for change in chance.sample(edits, chance.randrange(1, 4)):
+            change()
+        assert hb.build("//...").code == 0, step
+        warm = hb.places(), *kept(hb)
+        beside = hb.root.rename(hb.root.parent / "aside")
+        shutil.copytree(beside, hb.root, symlinks=True, ignore=shutil.ignore_patterns(".hb"))
+        monkeypatch.chdir(hb.root)
+        assert hb.build("//...").code == 0
+        assert (hb.places(), *kept(hb)) == warm, step
+        shutil.rmtree(hb.root)
+        beside.rename(hb.root)
+        monkeypatch.chdir(hb.root)
 
 
 def test_what_is_looked_at(hb: Hb) -> None:
