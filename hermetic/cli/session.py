@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from hermetic.cli.remote import Results
     from hermetic.execution.compile_cache import CompileCache
 
-UNSEEN = {"dry_run": False, "profile": None, "events": None}  # of a tool's build
+UNSEEN = {"dry_run": False, "events": None}  # of a tool's build
 LOOKERS = 32  # actions looked for in a remote cache while others run
 
 
