@@ -97,11 +97,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @contextmanager
-def running_s3(data: Path) -> Iterator[S3Server]:
+def running_s3(data: Path, ports: list[int] | None = None) -> Iterator[S3Server]:
+    """``ports``: ten of them; the same ones for a server that is started again."""
     weed = in_environment("weed")
     assert weed is not None
     data.mkdir(parents=True, exist_ok=True)
-    ports = [free_port() for _ in range(10)]
+    ports = ports or [free_port() for _ in range(10)]
     names = ["master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3.port", "s3.grpc",
              "admin", "admin.grpc"]  # fmt: skip
     named = dict(zip(names, ports, strict=True))
@@ -120,7 +121,8 @@ def running_s3(data: Path) -> Iterator[S3Server]:
             return False
         try:
             client = found.client()
-            client.create_bucket(Bucket=BUCKET)
+            if BUCKET not in [one["Name"] for one in client.list_buckets()["Buckets"]]:
+                client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="x", Body=b"x")
         except Exception:
             return False

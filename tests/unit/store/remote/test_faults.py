@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cache_servers import free_port, running_s3
 from fault_proxy import FaultProxy, tcp_proxy
-from remote_machines import contents, make
+from remote_machines import KEY, contents, make, problems
 
 from hermetic.digest import EMPTY
 from hermetic.store.protocols import MissingBlob
@@ -149,3 +152,63 @@ def test_a_reapi_server_that_says_nothing(casd: str, machine: Callable) -> None:
         made = make(reader.disk, 10)
         assert reader.open().get_remote(made.key) is None
         assert "deadline exceeded" in "\n".join(reader.end())
+
+
+def test_a_connection_that_is_refused(machine: Callable) -> None:
+    for url in (f"http://127.0.0.1:{free_port()}", f"s3://x?endpoint=http://127.0.0.1:{free_port()}&region=x"):
+        one = machine(url)
+        made = make(one.disk, *SIZES)
+        store = one.open()
+        assert store.get_remote(made.key) is None
+        store.put_result(made.key, made.result)
+        said = "\n".join(one.end())
+        assert "0 hits" in said and "0 written" in said and len(said.splitlines()) > 1, said
+
+
+def test_a_bucket_that_was_deleted(s3, machine: Callable) -> None:
+    client, name = s3.client(), f"short-lived-{os.getpid()}"
+    client.create_bucket(Bucket=name)
+    url = f"s3://{name}/x?endpoint={s3.endpoint}"
+    writer = machine(url)
+    made = make(writer.disk, *SIZES)
+    writer.open().put_result(made.key, made.result)
+    assert "1 written" in writer.end()[0]
+    for one in client.list_objects_v2(Bucket=name)["Contents"]:
+        client.delete_object(Bucket=name, Key=one["Key"])
+    client.delete_bucket(Bucket=name)
+    reader = machine(url)
+    store = reader.open()
+    assert store.get_remote(made.key) is None
+    said = "\n".join(reader.end())
+    assert "no such bucket" in said or "1 misses" in said, said
+    assert contents(writer.open(), made) == made.files  # what is here is of use all the same
+
+
+@pytest.mark.slow
+def test_a_server_that_is_restarted_while_results_are_written(s3, machine: Callable, tmp_path: Path) -> None:
+    """What was not written then is written by a later build; what was written is whole."""
+    ports = [free_port() for _ in range(10)]
+    with running_s3(tmp_path / "s3", ports) as server:
+        url = server.url()
+        writer = machine(f"{url}&timeout=2")
+        made = [make(writer.disk, 100, 300_000, 17 << 20) for _ in range(6)]
+        store = writer.open()
+        uploads = writer.caches[-1].uploads
+        for one in made:
+            store.put_result(one.key, one.result)
+        while uploads.sent.blobs < 3:
+            assert uploads.waiting, "it was to be in the middle of it"
+            time.sleep(0.001)
+    with running_s3(tmp_path / "s3", ports):
+        said = "\n".join(writer.end())
+        assert "6 written" not in said, said
+        assert problems(url, KEY, tmp_path / "left") == []
+        again = writer.open()
+        for one in made:
+            again.put_result(one.key, one.result)
+        writer.end()
+        assert problems(url, KEY, tmp_path / "check") == []
+        reader = machine(url).open()
+        for one in made:
+            assert reader.get_remote(one.key) is not None
+            assert contents(reader, one) == one.files
