@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hermetic.store.disk import DiskStore
 from hermetic.store.memory import MemoryStore
@@ -26,8 +27,12 @@ PROGRAMS = ("bash", "cat", "chmod", "cp", "date", "env", "find", "head", "hostna
 def pytest_configure() -> None:
     """Started in the background, we would inherit an ignored SIGINT, and so would what we interrupt. Where
     the tests run is none of what they test."""
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+    otel = [name for name in os.environ if name.startswith("OTEL_")]
+    for name in ("CI", "NO_COLOR", "TRACEPARENT", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", *otel):
         os.environ.pop(name, None)
+    # A busy machine is no reason to fail.
+    settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("calm")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
