@@ -181,19 +181,3 @@ def test_a_full_disk_is_said_and_nothing_is_lost(one, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert re.search("disk (is|was) full|No space left on device", done.stderr), done.stderr
     assert "internal error" not in done.stderr
-
-
-def test_a_second_interrupt_ends_at_once(one) -> None:
-    one.build_file('command(name="slow", rootfs=":rootfs", cmd="sleep 1000")\n')
-    env = {**os.environ, "HB_STORE": str(one.store)}
-    process = subprocess.Popen(
-        [str(HB), "build", "//:slow"], cwd=one.root, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 60
-    while not list((one.store / "work").glob("run-*/*/stdout")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 8
