@@ -101,13 +101,13 @@ class Bucket:
         found = re.fullmatch(r"bytes 0-\d+/(\d+)", reply.get("ContentRange", ""))
         length = int(found[1]) if found else 0
 
-        def fetch(start: int) -> bytes:
+        def fetch(start: int) -> list[bytes]:
             span = f"bytes={start}-{min(start + PART, length) - 1}"
             one = self._must(lambda s3: s3.get_object(**where, Range=span, IfMatch=reply["ETag"]))
-            return self._body(one["Body"], one["ContentLength"])
+            return self._pieces(one["Body"], one["ContentLength"])
 
-        first = self._body(reply["Body"], reply["ContentLength"])
-        return chain((first,), in_turn(fetch, range(PART, length, PART), WIDTH))
+        first = self._pieces(reply["Body"], reply["ContentLength"])
+        return chain(first, chain.from_iterable(in_turn(fetch, range(PART, length, PART), WIDTH)))
 
     def listing(self, prefix: str) -> Iterator[Object]:
         """The objects whose names begin so, in order of name, a request for each thousand."""
@@ -190,6 +190,9 @@ class Bucket:
         raise RemoteError(f"{self.name}: other writers of the same object never end")
 
     def _body(self, body: Any, size: int) -> bytes:
+        return b"".join(self._pieces(body, size))
+
+    def _pieces(self, body: Any, size: int) -> list[bytes]:
         deadline = Deadline(self.name, size, 2 * self.address.timeout)
         parts = []
         piece = FIRST  # grows: a slow answer shows early, a quick one is read in large pieces
@@ -202,9 +205,8 @@ class Bucket:
             raise
         except Exception as error:  # urllib3's and botocore's have no common base
             raise RemoteError(f"{self.name}: a reply broke off: {type(error).__name__}") from None
-        whole = b"".join(parts)
-        self._traffic.count(received=len(whole), requests=0)
-        return whole
+        self._traffic.count(received=sum(map(len, parts)), requests=0)
+        return parts
 
     def _must(self, call: Callable[[Any], T], sent: int = 0) -> T:
         reply = self._ask(call, sent)

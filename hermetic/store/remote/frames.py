@@ -92,21 +92,21 @@ def _unpacked(frame: bytes) -> bytes:
 
 def whole_frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Frames of at most BLOCK bytes of content each, one by one. Raises BadFrame, also for what is left over."""
-    have = b""
+    have = bytearray()
     for piece in pieces:
-        have = have + piece if have else piece
+        have += piece
         at = 0
         while (end := _end(have, at)) is not None:
-            yield have[at:end]
+            yield bytes(memoryview(have)[at:end])
             at = end
-        have = have[at:]
+        del have[:at]
         if len(have) > 2 * BLOCK:
             raise BadFrame("a frame is longer than its content can be")
     if have:
         raise BadFrame("the last frame is not whole")
 
 
-def _end(data: bytes, start: int) -> int | None:
+def _end(data: bytearray, start: int) -> int | None:
     """Where the frame ends that begins here; None when it is not all there. Only the headers of its blocks
     are looked at."""
     head = data[start : start + HEADER]
