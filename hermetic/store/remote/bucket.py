@@ -86,7 +86,7 @@ class Bucket:
         if reply is None:
             return None
         if reply["ContentLength"] > limit:
-            raise RemoteError(f"{self.name}: an object is longer than it may be: {place}")
+            raise RemoteError(f"{self.name}: an object is too long: {place}")
         return self._body(reply["Body"], reply["ContentLength"])
 
     def exists(self, place: str) -> bool:
