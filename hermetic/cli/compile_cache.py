@@ -163,7 +163,7 @@ def _close(tiers: Tiers, disk: DiskStore, limit: int, *, wait: bool) -> None:
         say(f"hb: {left} compiled objects are not written to the bucket")
     tiers.close(wait=wait)
     if tiers.problem:
-        say(f"hb: {tiers.problem}")
+        say(f"hb: the compile cache does without {tiers.problem}")
     sweep(disk.root / "compile", limit)
 
 

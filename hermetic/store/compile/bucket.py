@@ -28,10 +28,6 @@ class Bucket(S3Remote):
         super().__init__(replace(address, options={**address.options, "timeout": patience}))
         self.reads, self.writes = tuple(reads), writes
 
-    @property
-    def name(self) -> str:
-        return f"the compile cache {self.address}"
-
     def warm(self) -> None:
         """Make the client, which takes longer than a request."""
         self.bucket.warm()
