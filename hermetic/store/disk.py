@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -42,6 +43,8 @@ class DiskStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._blobs = f"{root}/cas"
+        self._token = f"put-{os.getpid()}-{os.urandom(6).hex()}"
+        self._numbers = itertools.count()
         with _explained(root):
             for folder in _FOLDERS:
                 (root / folder).mkdir(parents=True, exist_ok=True)
@@ -88,11 +91,25 @@ class DiskStore:
     def put(self, data: bytes) -> Digest:
         digest = Digest.of(data)
         if not self.has(digest):
-            with self._incoming() as (stream, temporary):
-                stream.write(data)
-                stream.flush()
-                self._admit(temporary, digest)
+            with _explained(self.root):
+                self._write(data, digest)
         return digest
+
+    def _write(self, data: bytes, digest: Digest) -> None:
+        """The hot loop of trees with many small files: no more calls than it takes."""
+        temporary = f"{self.root}/tmp/{self._token}-{next(self._numbers)}"
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        try:
+            with open(handle, "wb", buffering=0) as stream:
+                os.fchmod(handle, 0o444)  # whatever the umask
+                left = memoryview(data)
+                while left:
+                    left = left[stream.write(left) :]
+            _place(temporary, self._name(digest))
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
 
     def put_stream(self, stream: BinaryIO, expect: Digest | None = None) -> Digest:
         state, size = hashlib.sha256(), 0
@@ -226,28 +243,34 @@ class DiskStore:
             _rename_into(temporary, self.root / "ac" / key.hash[:2] / key.hash)
 
 
-def _place(temporary: Path, place: Path) -> None:
+def _place(temporary: str | Path, place: str | Path) -> None:
     """Give a finished file its name, unless it is there already: a blob that were replaced by its equal
     would lose its last link while another thread makes one of it."""
     try:
-        place.hardlink_to(temporary)
+        os.link(temporary, place)
     except FileExistsError:
-        if place.stat().st_size != temporary.stat().st_size:
-            temporary.rename(place)  # torn: this one is whole
+        if os.stat(place).st_size != os.stat(temporary).st_size:
+            os.replace(temporary, place)  # torn: this one is whole
+            return
     except FileNotFoundError:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.exists(temporary):
+            raise
+        os.makedirs(os.path.dirname(place), exist_ok=True)
         _place(temporary, place)
+        return
     except OSError:  # no hard links here, or too many
         _rename_into(temporary, place)
-    temporary.unlink(missing_ok=True)
+        return
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
 
 
-def _rename_into(temporary: Path, place: Path) -> None:
+def _rename_into(temporary: str | Path, place: str | Path) -> None:
     try:
-        temporary.rename(place)
+        os.replace(temporary, place)
     except FileNotFoundError:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.rename(place)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        os.replace(temporary, place)
 
 
 def _check_version(root: Path) -> None:

@@ -29,7 +29,7 @@ from hermetic.store.protocols import MissingBlob
 from hermetic.store.stage import DiskStage
 
 CHANGING = {
-    "chmod", "close", "flush", "ftruncate", "link", "mkdir", "mkstemp", "open", "rename", "replace", "rmdir", "symlink",
+    "chmod", "close", "fchmod", "flush", "ftruncate", "link", "mkdir", "mkstemp", "open", "rename", "replace", "rmdir", "symlink",
     "truncate", "unlink", "utime", "write", "__exit__",
 }  # fmt: skip
 
