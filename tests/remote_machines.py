@@ -95,14 +95,14 @@ def contents(store: TieredStore, made: Made) -> dict[str, bytes]:
 
 def share_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """All S3 remotes of this process share one client: to make one takes longer than all requests of a test."""
-    made: dict[str, object] = {}
+    made: dict[tuple[str, float], object] = {}
     original = bucket_module._client
 
-    def shared(address: Address) -> object:
-        endpoint = address.options["endpoint"]
-        if endpoint not in made:
-            made[endpoint] = original(address)
-        return made[endpoint]
+    def shared(address: Address, timeout: float, connections: int) -> object:
+        name = address.options["endpoint"], timeout
+        if name not in made:
+            made[name] = original(address, timeout, connections)
+        return made[name]
 
     monkeypatch.setattr(bucket_module, "_client", shared)
 

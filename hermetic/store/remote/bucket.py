@@ -25,6 +25,9 @@ from hermetic.store.remote.turns import in_turn
 PART = 8 << 20  # bytes of a range or part; S3 takes no parts below 5 MiB
 FIRST, PIECE = 256, 256 << 10  # bytes read at once
 WIDTH = 8  # parts of one object at the same time
+SENDING = 8  # requests at the same time that carry a part: more only wait for each other until they time out
+LONG = 1 << 20  # bytes: a request that carries more counts as such
+PATIENCE = 6  # times the timeout: nobody waits for what is sent, and a server has to write it somewhere
 CONNECTIONS = 64
 TRIES = 4  # of a conditional write that met another one
 PAGE = 1000  # objects deleted in one request; S3 takes no more
@@ -59,6 +62,8 @@ class Bucket:
         self._traffic = traffic
         self._lock = threading.Lock()
         self._made: Any = None
+        self._patient: Any = None
+        self._sending = threading.BoundedSemaphore(SENDING)
 
     @property
     def name(self) -> str:
@@ -76,8 +81,9 @@ class Bucket:
         self._client()
 
     def close(self) -> None:
-        if self._made is not None:
-            self._made.close()
+        for client in (self._made, self._patient):
+            if client is not None:
+                client.close()
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -218,10 +224,12 @@ class Bucket:
         """One request. None: there is no such object. A role that may not list gets "denied" for it."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        s3 = self._client()
         self._traffic.count(sent=sent)
         try:
-            return call(s3)
+            if sent <= LONG:
+                return call(self._client())
+            with self._sending:
+                return call(self._patient_client())
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _GONE:
@@ -245,8 +253,14 @@ class Bucket:
     def _client(self) -> Any:
         with self._lock:
             if self._made is None:
-                self._made = _client(self.address)
+                self._made = _client(self.address, self.address.timeout, CONNECTIONS)
             return self._made
+
+    def _patient_client(self) -> Any:
+        with self._lock:
+            if self._patient is None:
+                self._patient = _client(self.address, PATIENCE * self.address.timeout, SENDING)
+            return self._patient
 
 
 class _Taken(RemoteError):
@@ -257,7 +271,7 @@ class _Busy(RemoteError):
     """Two conditional writes met; one of them has to be tried again."""
 
 
-def _client(address: Address) -> Any:
+def _client(address: Address, timeout: float, connections: int) -> Any:
     """A client with boto3's own chain of credentials and regions. Checksums only where they are asked
     for: servers other than AWS refuse the newer ones, and hb checks every byte itself."""
     import boto3
@@ -266,9 +280,9 @@ def _client(address: Address) -> Any:
     endpoint = address.options.get("endpoint")
     config = Config(
         connect_timeout=min(address.timeout, 3),
-        read_timeout=address.timeout,
+        read_timeout=timeout,
         retries={"total_max_attempts": 2, "mode": "standard"},
-        max_pool_connections=CONNECTIONS,
+        max_pool_connections=connections,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if endpoint else {},
