@@ -130,6 +130,7 @@ def _made(found: Workspace, args: argparse.Namespace, disk: DiskStore, spans: Sp
         zones=zones_of(args, table, address),
         download=Download(args.download or table["download"]),
         lease=table["lease"],
+        share=getattr(args, "share", False),
     )
     if not terms.policy.keys:
         hint = f'name whose results may be read: [tool.hb.trust] {terms.policy.name} = ["ed25519:…"]'

@@ -1,4 +1,5 @@
-"""``hb cache``: what is in the local store, whether it is sound, making room; keys for signing results."""
+"""``hb cache``: what is in the local store, whether it is sound, making room; keys for signing results; filling a
+remote cache from here."""
 
 from __future__ import annotations
 
@@ -30,10 +31,14 @@ def main(words: Sequence[str]) -> int:
     about = (
         "stats: size of the store and hit rates of past builds. verify: read everything and compare with its name.\n"
         "gc: remove what was not used for long, here or with --remote in a bucket. keygen: make a key for signing "
-        "results of a remote cache."
+        "results of a remote cache.\npush: write results that are here to a remote cache, see hb cache push --help."
     )
+    if words[:1] == ["push"]:
+        from hermetic.cli.pushing import main as push
+
+        return push(words[1:])
     parser = Parser("cache", about, "hb cache gc --max-size 20G --keep-days 14")
-    parser.add_argument("what", choices=["stats", "verify", "gc", "keygen"])
+    parser.add_argument("what", choices=["stats", "verify", "gc", "keygen", "push"])
     parser.add_argument("--repair", action="store_true", help="verify: set rotten blobs aside, remove broken results")
     parser.add_argument("--compile", action="store_true", help="stats: what the compile cache did in past builds")
     parser.add_argument("--max-size", metavar="SIZE", help="gc: what results may take: 500M, 20G")

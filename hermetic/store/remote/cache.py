@@ -48,6 +48,7 @@ class Terms:
     zones: tuple[str, ...] = ("main",)
     download: Download = Download.TOPLEVEL
     lease: bool = False  # say what was used although nothing is written; who writes always does
+    share: bool = False  # results that are here already are written too
 
 
 class RemoteCache:
@@ -65,6 +66,7 @@ class RemoteCache:
         self._lock = threading.Lock()
         self._asked: dict[Digest, pb.ActionResult | None] = {}
         self._relied: dict[Digest, str] = {}  # keys whose blobs the remote promised → zone
+        self._shared: dict[Digest, bool] = {}  # key → whether it was made here
         self._refused: dict[str, int] = {}
         self.hits = self.misses = 0
 
@@ -144,6 +146,23 @@ class RemoteCache:
             with self._lock:
                 heal = key in self._relied  # it is made again, so something of it was lost
             self.uploads.offer(key, result, heal=heal)
+
+    def share(self, key: Digest, result: pb.ActionResult) -> None:
+        """Have a result written that was made here before. One that came from a remote has its writer's
+        signature, and hb does not put its own in the place of it."""
+        if self.uploads is None or not self.terms.share:
+            return
+        with self._lock:
+            if key in self._shared:
+                return
+            self._shared[key] = whereabouts(result) is None
+        if self._shared[key]:
+            self.uploads.offer(key, result, ask=True)
+
+    @property
+    def foreign(self) -> int:
+        """Results that were to be shared, and are somebody else's."""
+        return list(self._shared.values()).count(False)
 
     # --- blobs ------------------------------------------------------------------------------------
 

@@ -97,7 +97,10 @@ class TieredStore(DiskStore):
 
     def get(self, key: Digest) -> pb.ActionResult | None:
         found = self.disk.get(key)
-        return found if found is not None and self.remote.remember(key, found) else None
+        if found is None or not self.remote.remember(key, found):
+            return None
+        self.remote.share(key, found)
+        return found
 
     def get_remote(self, key: Digest) -> pb.ActionResult | None:
         found = self.remote.get(key)

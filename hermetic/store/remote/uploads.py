@@ -54,6 +54,7 @@ class Sent:
     """What became of the uploads."""
 
     results: int = 0
+    there: int = 0  # asked for first, and found as they are here
     blobs: int = 0
     failed: int = 0
     postponed: int = 0  # of these: until a collector is done
@@ -66,6 +67,7 @@ class _Job:
     key: Digest
     result: pb.ActionResult
     heal: bool  # its blobs were lost: send every one again, alone
+    ask: bool  # it may well be there: look before anything is sent
 
 
 class Uploads:
@@ -103,14 +105,14 @@ class Uploads:
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def offer(self, key: Digest, result: pb.ActionResult, *, heal: bool = False) -> None:
+    def offer(self, key: Digest, result: pb.ActionResult, *, heal: bool = False, ask: bool = False) -> None:
         with self._lock:
             self._open += 1
             if len(self._threads) < min(WORKERS, self._open):
                 thread = threading.Thread(target=self._work, name="upload", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        self._jobs.put(_Job(key, result, heal))
+        self._jobs.put(_Job(key, result, heal, ask))
 
     @property
     def waiting(self) -> int:
@@ -134,9 +136,10 @@ class Uploads:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            postponed = False
+            there = postponed = False
             try:
-                done = self._upload(job)
+                there = job.ask and self._there(job)
+                done = there or self._upload(job)
             except Condemned:
                 done, postponed = False, True
             except (RemoteError, MissingBlob, RuntimeError, CancelledError):  # the last two: it was left
@@ -146,11 +149,23 @@ class Uploads:
                     self._open -= 1
                     self._idle.notify_all()
             with self._lock:
-                self.sent.results += done
+                self.sent.results += done and not there
+                self.sent.there += there
                 self.sent.failed += not done
                 self.sent.postponed += postponed
 
     # --- one result -------------------------------------------------------------------------------
+
+    def _there(self, job: _Job) -> bool:
+        """Whether its place holds a result that is trusted and the same."""
+        home = self._zones[0]
+        data = self._guard.ask(lambda remote: remote.get_result(job.key, home))
+        try:
+            return data is not None and entry.same_outputs(
+                job.result, entry.opened(data, job.key, home, self._policy).result
+            )
+        except Untrusted:
+            return False  # writing it says so
 
     def _upload(self, job: _Job) -> bool:
         self._leases.begin()
