@@ -128,7 +128,8 @@ class Block:
         return self.numbers("spans"), self.raw("texts")
 
     def written(self, node: int) -> dict[str, Any]:
-        """The attributes of a target as they stand in its BUILD.py: name → value, see ``packed``."""
+        """The attributes of a target as they stand in its BUILD.py: name → value, see
+        ``hermetic.analysis.packing.packed``."""
         spans, texts = self._texts
         text = bytes(texts[spans[node] : spans[node + 1]])
         found: dict[str, Any] = json.loads(text) if text else {}
@@ -237,7 +238,7 @@ def _check_error(error: Any) -> None:
 
 
 def _check_value(value: Any, depth: int) -> None:
-    """An attribute's value in its packed form, see ``hermetic.analysis.targets.packed``."""
+    """An attribute's value in its packed form, see ``hermetic.analysis.packing.packed``."""
     _need(depth > 0, "a value is nested too deeply")
     if isinstance(value, list):
         for one in value:
@@ -270,7 +271,7 @@ def _need(true: bool, message: str) -> None:
 
 def _bytes(value: Any, code: str) -> bytes:
     if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(value, separators=(",", ":")).encode()  # in ASCII: a folder's name need not be UTF-8
     if isinstance(value, list):
         return "".join(f"{one}\0" for one in value).encode()
     if code and sys.byteorder == "big":

@@ -59,7 +59,7 @@ class Workspace:
             return self.state
         import hashlib
 
-        return store / "workspaces" / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+        return store / "workspaces" / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
 
     def store_path(self, flag: str | None) -> Path:
         chosen = flag or os.environ.get("HB_STORE") or str(self.options["store"])

@@ -134,6 +134,7 @@ class Loader:
         try:
             check_package(f"//{path}", path)
         except LabelError as error:
+            error.hint = "rename the folder: it has a BUILD.py, so its path is part of labels"
             raise error.at(Location(file, 0)) from None
         draft = PackageDraft(path, file)
         imports: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ class FileStates:
 
     def __init__(self, database: Path) -> None:
         self._lock = threading.Lock()
-        self._fresh: dict[str, tuple[bytes, str, int]] = {}  # not in the database yet
+        self._fresh: dict[str | bytes, tuple[bytes, str, int]] = {}  # not in the database yet
         database.parent.mkdir(parents=True, exist_ok=True)
         import sqlite3
 
@@ -59,11 +59,11 @@ class FileStates:
             self._db.close()
 
     def _one(self, path: str) -> Digest:
-        state = _fingerprint(os.stat(path))
+        state, name = _fingerprint(os.stat(path)), _named(path)
         with self._lock:
-            row = self._fresh.get(path)
+            row = self._fresh.get(name)
             if row is None:
-                row = self._db.execute("SELECT state, hash, size FROM files WHERE path = ?", (path,)).fetchone()
+                row = self._db.execute("SELECT state, hash, size FROM files WHERE path = ?", (name,)).fetchone()
         if row is not None and row[0] == state:
             return Digest(row[1], row[2])
         with open(path, "rb") as stream:
@@ -73,8 +73,13 @@ class FileStates:
         settled = time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > TICK_NS
         if settled and _fingerprint(before) == _fingerprint(after):
             with self._lock:
-                self._fresh[path] = (_fingerprint(after), digest.hash, digest.size)
+                self._fresh[name] = (_fingerprint(after), digest.hash, digest.size)
         return digest
+
+
+def _named(path: str) -> str | bytes:
+    """SQLite's text is UTF-8, and a path need not be."""
+    return path if path.isascii() else os.fsencode(path)
 
 
 def _fingerprint(found: os.stat_result) -> bytes:
