@@ -47,7 +47,7 @@ class Vault:
     def check(self, names: Iterable[str]) -> None:
         """Raises SecretError when one is not given."""
         for name in self.lacking(names):
-            raise self._missing(name)
+            raise self.missing(name)
 
     def take(self, names: Iterable[str]) -> tuple[Secret, ...]:
         """The secrets. Raises SecretError for one that is not given or whose value is none."""
@@ -57,6 +57,18 @@ class Vault:
                     self._taken[name] = self._read(name)
             return tuple(self._taken[name] for name in names)
 
+    def missing(self, name: str) -> SecretError:
+        """Why a secret is not given, and how to give it."""
+        source = self.sources.get(name)
+        if source is not None:
+            what = "variable" if source.kind == "env" else "file"
+            message = f"the secret {name} is not given: there is no {what} {source.place}"
+            return SecretError(message, hint=f"{source.said} says so; mend it there, or set the {what}")
+        ways = f"--secret {name}=env:VARIABLE or --secret {name}=file:PATH, or set HB_SECRET_{name}"
+        return SecretError(
+            f"the secret {name} is not given", hint=did_you_mean(name, self.sources) or f"give it: {ways}"
+        )
+
     def _is_there(self, name: str) -> bool:
         source = self.sources.get(name)
         if source is None:
@@ -65,7 +77,7 @@ class Vault:
 
     def _read(self, name: str) -> Secret:
         if not self._is_there(name):
-            raise self._missing(name)
+            raise self.missing(name)
         source = self.sources[name]
         if source.kind == "env":
             value = self.environ[os.fsencode(source.place)]
@@ -78,14 +90,3 @@ class Vault:
                     f"the file of the secret {name} cannot be read: {error.strerror}", hint=f"look at {source.place}"
                 ) from None
         return checked(Secret(name, value, source.hosts))
-
-    def _missing(self, name: str) -> SecretError:
-        source = self.sources.get(name)
-        if source is not None:
-            what = "variable" if source.kind == "env" else "file"
-            message = f"the secret {name} is not given: there is no {what} {source.place}"
-            return SecretError(message, hint=f"{source.said} says so; mend it there, or set the {what}")
-        ways = f"--secret {name}=env:VARIABLE or --secret {name}=file:PATH, or set HB_SECRET_{name}"
-        return SecretError(
-            f"the secret {name} is not given", hint=did_you_mean(name, self.sources) or f"give it: {ways}"
-        )

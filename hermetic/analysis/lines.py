@@ -110,6 +110,11 @@ class Parsed(Mapping[str, T]):
         return len(self._lines)
 
 
+def may_need_secrets(actions: Mapping[str, Action], name: str) -> bool:
+    """Of a line that was not read, by its bytes: nearly no action does, and none is read to find out."""
+    return b'"secrets":' in actions.line(name) if isinstance(actions, Parsed) else bool(actions[name].secrets)
+
+
 def graph_in(lines: GraphLines, known: Known | None = None) -> ActionGraph:
     """The graph that lines describe. Raises InternalError. With ``known``, circles are looked for among
     actions only: builds follow nothing else."""

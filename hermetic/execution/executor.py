@@ -24,6 +24,7 @@ from hermetic.action import Action, ActionGraph, Mode
 from hermetic.analysis.codec import made_in
 from hermetic.digest import Digest
 from hermetic.errors import ActionError, HbError, InternalError
+from hermetic.execution.ahead import Ahead
 from hermetic.execution.fetching import BATCH, Fetch, Fetching, failed
 from hermetic.execution.interrupt import impatient
 from hermetic.execution.keys import Keyed
@@ -94,7 +95,8 @@ class Executor:
         self.schedule = Schedule(self.machine.budget, options.jobs)
         self._lookup = Lookup(runner, options.dry_run)
         self._width = options.jobs + options.lookers
-        self._fetching = Fetching(self._lookup, fetch, reporter, self._width)
+        self._ahead = Ahead(runner.vault, graph.actions, {}, reporter.note)
+        self._fetching = Fetching(self._lookup, fetch, reporter, self._width, lambda name: self._ahead.runs(name))
         self._events: queue.Queue[Event] = queue.Queue()
 
     def run(self, build_id: str, again: Iterable[str] = ()) -> BuildResult:
@@ -103,6 +105,7 @@ class Executor:
         started = time.monotonic()
         state = self._plan()
         state.again.update(again)
+        self._ahead = replace(self._ahead, users=state.users)
         self.reporter.foreseen(Foresight(state.seconds, state.rest, self.options.jobs, self.machine.memory))
         self.reporter.planned(len(state.waiting))
         interrupted = False
@@ -248,6 +251,7 @@ class Executor:
         elif phase is Phase.FETCHED:
             state.fetching = False
         if isinstance(done, Missed):
+            self._ahead.runs(done.action.id)
             self._queue(state, done.action, done.keyed)
             return
         if isinstance(done, Again):

@@ -30,6 +30,7 @@ class Fetching:
     fetch: Fetch
     reporter: Reporter
     width: int  # looked for at the same time
+    missed: Callable[[str], None] = lambda _: None  # told which action is fetched
 
     def now(self, actions: list[Action]) -> list[Finished]:
         """Pins that are in the store are hits; the rest goes to the fetcher together."""
@@ -58,6 +59,7 @@ class Fetching:
 
     def _fetched(self, left: Sequence[tuple[Action, Keyed]]) -> dict[str, Finished]:
         for action, _ in left:
+            self.missed(action.id)
             self.reporter.started(action)
         started = time.monotonic()
         requests = [

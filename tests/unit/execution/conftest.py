@@ -65,6 +65,7 @@ class Events:
 
     started_ids: list[str] = field(default_factory=list)
     outcomes: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def planned(self, total: int) -> None: ...
     def foreseen(self, foresight: Foresight) -> None: ...
@@ -75,7 +76,8 @@ class Events:
     def finished(self, done: Finished) -> None:
         self.outcomes.append((done.action.id, done.outcome.value))
 
-    def note(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @dataclass

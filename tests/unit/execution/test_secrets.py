@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.action import Mode
+from hermetic.analysis.lines import Parsed, action_line, may_need_secrets
 from hermetic.errors import InternalError, SecretError
 from hermetic.execution.compile_cache import CompileCache
 from hermetic.sandbox.spec import SandboxSpec
@@ -57,6 +58,70 @@ def test_it_fails_before_its_turn(world) -> None:
     needs(world, "z")
     result = world.build("a", "z", jobs=1, keep_going=True)
     assert outcomes(result) == {"a": "built", "z": "failed"}
+
+
+def test_what_is_not_given_is_said_before_anything_runs(world) -> None:
+    """And not hours later, when the action that needs it has its turn. Once for each secret."""
+    said: list[list[str]] = []
+
+    def command(spec: SandboxSpec, work: Path, cancel: Any) -> int:
+        said.append(list(world.events.notes))
+        return world.copy(spec, work, cancel)
+
+    world.sandbox.commands = {"a": command}
+    world.add("a")
+    world.add("b", "a")
+    needs(world, "c", "b")
+    needs(world, "d", "b")
+    result = world.build("c", "d", jobs=1)
+    assert sorted(outcomes(result)) == ["a", "b", "c", "d"] and result.failures
+    assert len(said[0]) == 1 and said == [world.events.notes]
+    where, _, hint = said[0][0].partition("\n")
+    assert where in (
+        f"warning: BUILD.py:{line}: //:{name} Test may run, and the secret TOKEN is not given"
+        for line, name in ((3, "c"), (4, "d"))
+    )
+    assert "--secret TOKEN=env:VARIABLE" in hint
+
+
+def test_nothing_is_said_of_what_is_given_or_need_not_run(world) -> None:
+    world.vault = vault()
+    world.add("a")
+    needs(world, "b", "a")
+    world.build("b")
+    assert world.events.notes == []
+    world.vault = Vault()
+    assert set(outcomes(world.build("b")).values()) == {"hit-local"}
+    assert set(outcomes(world.build("b", dry_run=True)).values()) == {"hit-local"}
+    assert world.events.notes == []
+
+
+def test_it_is_said_before_a_fetch(world) -> None:
+    pin = json.dumps({"sha256": "0" * 64})
+    world.add("f", mode=Mode.FETCH, argv=("http", pin))
+    needs(world, "a", "f")
+    notes: list[int] = []
+    inner = world.fetch
+
+    def fetch(operation: str, requests: Any, work: Path) -> Any:
+        notes.append(len(world.events.notes))
+        return inner(operation, requests, work)
+
+    world.fetch = fetch
+    world.build("a")
+    assert notes == [1]
+
+
+def test_looking_for_secrets_reads_no_line(world) -> None:
+    needs(world, "a")
+    world.add("b", argv=("b", '"secrets":["TOKEN"]'))
+    lines = {action_line(one): name for name, one in world.actions.items()}
+
+    def never(line: bytes) -> Any:
+        raise AssertionError(line)
+
+    actions = Parsed(lines, lines, never)
+    assert may_need_secrets(actions, "a") and not may_need_secrets(actions, "b")
 
 
 def test_the_rest_is_built_when_asked_to_keep_going(world) -> None:
