@@ -15,6 +15,7 @@ from hermetic.digest import Digest
 from hermetic.execution.history import ANY, DamagedRecord, Head, History, step_hash
 from hermetic.execution.records import Event, State, Trace
 from hermetic.proto import hb_pb2
+from hermetic.store.assisted import assisted_key
 from hermetic.store.protocols import ActionCache
 
 MOST_STATES = 12  # unpacked in search of a step: one that a dozen states of its target lack is new
@@ -55,6 +56,10 @@ class Past:
         if key not in self._traces:
             self._traces[key] = self._opened(key) or self._cached(key) or self._recorded(key)
         return self._traces[key]
+
+    def assisted(self, key: str) -> bool:
+        """Whether there is a result that was made with a compile cache."""
+        return self._cache.get(assisted_key(Digest(key, 0))) is not None
 
     def prepare(self, heads: Iterable[Head], keys: int) -> None:
         """Many traces will be asked for: read these builds' records as a whole first."""

@@ -109,6 +109,8 @@ def earlier_of(step: Step, event: Event, found: Baseline | None, past: Past, now
     ended = past.events(found.head).get(found.step)
     if ended is not None and ended.outcome in (*FAILURES, "skipped"):
         return Cause("failed", f"{ended.outcome} in build {found.head.id}; only successes are kept")
+    if event.outcome != "evicted" and past.assisted(step.key):
+        return Cause("compile cache", "its result was made with the compile cache, which this build does without")
     used = found.head.time
     swept = next(((when, words) for when, words in past.history.sweeps() if when > used), None)
     if swept is not None:

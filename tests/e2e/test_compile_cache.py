@@ -229,7 +229,10 @@ def key_of(project: Project) -> str:
 
 def test_a_pure_result_is_preferred_and_an_assisted_one_is_not_seen_without(project: Project) -> None:
     project.compiled()
+    reason = "its result was made with the compile cache, which this build does without"
+    assert reason in project.hb("build", "//:c", "-n").err
     again = project.build()
+    assert reason in project.hb("why", "//:c").out
     assert again.summary["outcomes"].get("built") == 1, "what the compile cache made does not count"
     assert "compile cache" not in again.err
     project.workspace.write("pyproject.toml", TABLE + "\n")
