@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hermetic.cli.streams import say
-from hermetic.cli.tidy import parse_size
+from hermetic.cli.tidy import size_of
 from hermetic.errors import CommandLineError
 from hermetic.sizes import show_size
 
@@ -26,7 +26,7 @@ def collect_remote(
     if remote.bucket is None:
         hint = "a REAPI server makes room itself; for a folder behind HTTP delete what is old"
         raise CommandLineError("only buckets (s3://…) are collected", hint=hint)
-    limits = Limits(days * 86400.0, parse_size(max_size) if max_size else None, hours * 3600.0)
+    limits = Limits(days * 86400.0, size_of(max_size) if max_size else None, hours * 3600.0)
     done = Collector(remote.bucket, limits, dry_run=dry_run).run()
     would = "would remove" if dry_run else "removed"
     gone, left = show_size(done.size), show_size(done.left)

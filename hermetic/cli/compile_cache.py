@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.remote import cache_table, checked_table, policy, zones_of
 from hermetic.cli.streams import say
-from hermetic.cli.tidy import parse_size
+from hermetic.cli.tidy import size_of
 from hermetic.errors import CommandLineError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def choose(found: Workspace, args: argparse.Namespace) -> Choice | None:
     """What was asked for; None when it is switched off or the policy refuses it. Raises CommandLineError."""
     table = checked_table(found, "compile-cache", TABLE)
     flag = getattr(args, "compile_cache", None)
-    limit = parse_size(table["max_size"])
+    limit = size_of(table["max_size"])
     address = None if flag == OFF else _address(flag, table)
     if flag == OFF or not hasattr(args, "compile_cache"):
         return None

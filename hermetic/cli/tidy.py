@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.streams import say
 from hermetic.errors import CommandLineError, StoreError
+from hermetic.sizes import parse_size
 
 if TYPE_CHECKING:
     from hermetic.store.disk import DiskStore
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 EVERY = 86400.0  # seconds between two automatic looks
 STAMP = "tidied"
-_SIZE = re.compile(r"(\d+)([KMGT]?)", re.ASCII)
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
-def parse_size(text: str) -> int:
-    found = _SIZE.fullmatch(text.strip().removesuffix("B").removesuffix("i").upper())
-    if not found:
+def size_of(text: str) -> int:
+    """Raises CommandLineError."""
+    size = parse_size(text)
+    if size is None:
         raise CommandLineError(f"{text!r} is not a size", hint="write 500M or 20G")
-    return int(found[1]) << _UNITS[found[2]]
+    return size
 
 
 def limits(max_size: str | None, keep_days: float | None) -> Limits:
@@ -34,7 +33,7 @@ def limits(max_size: str | None, keep_days: float | None) -> Limits:
 
     if keep_days is not None and keep_days < 0:
         raise CommandLineError(f"{keep_days} is not a number of days")
-    return Limits(parse_size(max_size) if max_size else None, keep_days * 86400.0 if keep_days is not None else None)
+    return Limits(size_of(max_size) if max_size else None, keep_days * 86400.0 if keep_days is not None else None)
 
 
 def collect(store: DiskStore, bounds: Limits, *, dry_run: bool = False) -> Swept:
@@ -49,6 +48,16 @@ def collect(store: DiskStore, bounds: Limits, *, dry_run: bool = False) -> Swept
     if swept.results and not dry_run:
         _note(store.root, bounds)
     return swept
+
+
+def collect_compiled(root: Path, bounds: Limits, *, dry_run: bool = False) -> int:
+    """Make room in the store's compile cache: what was not used for long goes. Its size has a limit of its own,
+    which builds keep. Returns how many objects went, or would go."""
+    from hermetic.store.compile.objects import sweep
+
+    if bounds.age is None:
+        return 0
+    return sweep(root / "compile", since=time.time() - bounds.age, dry_run=dry_run)
 
 
 def _note(root: Path, bounds: Limits) -> None:
@@ -88,8 +97,10 @@ def after_build(store: DiskStore, table: Mapping[str, Any]) -> None:
     with suppress(OSError):
         if time.time() - stamp.stat().st_mtime < EVERY:
             return
+    bounds = limits(str(table.get("max_size") or ""), table.get("keep_days") or None)
     try:
-        swept = collect(store, limits(str(table.get("max_size") or ""), table.get("keep_days") or None))
+        swept = collect(store, bounds)
+        collect_compiled(store.root, bounds)
         stamp.touch()
     except (StoreError, OSError):
         return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
 
 import pytest
+
+from hermetic.store.compile.objects import Objects
 
 pytestmark = pytest.mark.sandbox
 
@@ -76,3 +79,19 @@ def test_stats_and_wrong_limits(workspace) -> None:
     assert "blobs" in shown.out and "local hits" in shown.out
     for words in (("gc",), ("gc", "--max-size", "lots"), ("gc", "--keep-days", "-1"), ("tidy",)):
         assert workspace.hb("cache", *words).code == 2
+
+
+def test_compiled_objects_go_with_age_and_are_told_of(workspace) -> None:
+    """They have a size limit of their own; --max-size is about results."""
+    assert "compile cache" not in workspace.hb("cache", "gc", "--max-size", "1").err
+    objects = Objects(workspace.store / "compile" / "tier")
+    for number, days in enumerate((1, 30)):
+        objects.put(hashlib.sha256(bytes([number])).hexdigest(), bytes(1000))
+        place = next(objects.folder.rglob(hashlib.sha256(bytes([number])).hexdigest()))
+        then = time.time() - days * 86400
+        os.utime(place, (then, then))
+    assert "removed 0 of 2 objects" in workspace.hb("cache", "gc", "--max-size", "1").err
+    assert "would remove 1 of 2 objects" in workspace.hb("cache", "gc", "--keep-days", "14", "--dry-run").err
+    swept = workspace.hb("cache", "gc", "--keep-days", "14")
+    assert "removed 1 of 2 objects" in swept.err and "max_size in [tool.hb.compile-cache]" in swept.err
+    assert "of 1 objects" in workspace.hb("cache", "gc", "--keep-days", "14").err

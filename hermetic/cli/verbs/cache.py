@@ -144,12 +144,20 @@ def _verify(store: DiskStore, repair: bool) -> int:
 
 
 def _gc(store: DiskStore, args: argparse.Namespace) -> int:
-    from hermetic.cli.tidy import collect, described, limits
+    from hermetic.cli.tidy import collect, collect_compiled, described, limits
+    from hermetic.store.compile.objects import measure
 
     if args.max_size is None and args.keep_days is None:
         raise CommandLineError("hb cache gc needs a limit", hint="--max-size 20G, --keep-days 14, or both")
-    swept = collect(store, limits(args.max_size, args.keep_days), dry_run=args.dry_run)
-    say(f"hb: {described(swept, 'would remove' if args.dry_run else 'removed')}")
+    bounds = limits(args.max_size, args.keep_days)
+    swept = collect(store, bounds, dry_run=args.dry_run)
+    would = "would remove" if args.dry_run else "removed"
+    say(f"hb: {described(swept, would)}")
+    count, size = measure(store.root / "compile")
+    if count:
+        gone = collect_compiled(store.root, bounds, dry_run=args.dry_run)
+        say(f"hb: compile cache: {would} {gone} of {count} objects, {size / 1e6:.1f} MB")
+        say("  → --keep-days holds for it too; its size is limited by max_size in [tool.hb.compile-cache]")
     return 0
 
 

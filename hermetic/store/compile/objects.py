@@ -128,17 +128,18 @@ def measure(folder: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def sweep(folder: Path, limit: int) -> int:
-    """Remove the least recently used objects below ``folder`` until the rest takes ``limit`` bytes; returns
-    how many went."""
-    rows = sorted(_all(folder), reverse=True)
+def sweep(folder: Path, limit: int | None = None, since: float = 0.0, *, dry_run: bool = False) -> int:
+    """Remove the objects below ``folder`` that were not used ``since`` (seconds since 1970), and the least
+    recently used ones until the rest takes ``limit`` bytes; returns how many went, or would go."""
     total = removed = 0
-    for _, size, place in rows:
+    for used, size, place in sorted(_all(folder), reverse=True):
         total += size
-        if total > limit:
-            with suppress(OSError):
+        if used >= since and (limit is None or total <= limit):
+            continue
+        with suppress(OSError):
+            if not dry_run:
                 os.unlink(place)
-                removed += 1
+            removed += 1
     return removed
 
 

@@ -91,6 +91,18 @@ def test_sweeping_keeps_the_newest_that_fit(
         assert sum(sizes[number] + HEAD for number in [*left, left[0] - 1 if left else len(sizes) - 1]) > limit
 
 
+def test_what_was_not_used_for_long_goes(objects: Objects) -> None:
+    now = 1_000_000.0
+    for number, age in enumerate((0, 10, 20, 30)):
+        objects.put(key(number), b"x")
+        place = next(one for one in objects.folder.rglob(key(number)))
+        os.utime(place, (now - age, now - age))
+    assert sweep(objects.folder, since=now - 20, dry_run=True) == 1
+    assert measure(objects.folder)[0] == 4
+    assert sweep(objects.folder, since=now - 15) == 2
+    assert [objects.read(key(number)) is not None for number in range(4)] == [True, True, False, False]
+
+
 def test_reading_is_using(objects: Objects) -> None:
     for number in (1, 2):
         objects.put(key(number), b"x")
