@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 from hermetic.proto import hb_pb2
 from hermetic.store.remote import entry, ledger
-from hermetic.store.remote.bucket import Bucket, Object
+from hermetic.store.remote.bucket import PAGE, Bucket, Object
 from hermetic.store.remote.ledger import ABANDONED, Name, Sentence
+from hermetic.store.remote.protocol import RemoteError
 from hermetic.store.trust import Untrusted
 
 WIDTH = 16  # results read at the same time
@@ -58,10 +59,14 @@ class _Entry:
 
 
 class Collector:
-    def __init__(self, bucket: Bucket, limits: Limits, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, bucket: Bucket, limits: Limits, *, dry_run: bool = False, clocks: ledger.Clocks = ledger.clocks
+    ) -> None:
         self._bucket = bucket
         self._limits = limits
         self._dry_run = dry_run
+        self._clocks = clocks
+        self._id = uuid.uuid4().hex
         self._now = bucket.now()
         self._read: dict[tuple[str, str], entry.Needs | None] = {}  # results read so far, by place and tag
         self._blobs: dict[Name, Object] = {}
@@ -205,7 +210,9 @@ class Collector:
         ripe = []
         building = self._open()
         for one in ledger.sentences(self._bucket):
-            if one.pending:
+            if one.swept:
+                self._bury(one)
+            elif one.pending:
                 waits = one.waits(self._bucket)
                 left = self._wait_for(one.id) if waits is None else building.intersection(waits)
                 if left:
@@ -214,16 +221,37 @@ class Collector:
                     ripe.append(one)
         return ripe
 
+    def _bury(self, one: Sentence) -> None:
+        """Speak for the collectors that were killed while they deleted what another one has deleted since."""
+        for who, begun in one.sweeping.items():
+            if begun.time <= self._now - ABANDONED:
+                self._write(f"condemned/{one.id}/{ledger.SWEPT}{who}", b"")
+
     def _sweep(self, one: Sentence, condemned: set[Name]) -> None:
-        """Nobody adds to what relies on these blobs: whoever did before has ended, and its results are seen now."""
+        """Nobody adds to what relies on these blobs: whoever did before has ended, and its results are seen now.
+        That holds until every collector that sweeps the list has ended; who comes after the first end leaves it."""
+        began = self._clocks()
+        self._write(f"condemned/{one.id}/{ledger.SWEEP}{self._id}", b"")
+        if not self._swept(one):
+            self._clear(condemned, began)
+        self._write(f"condemned/{one.id}/{ledger.SWEPT}{self._id}", b"")
+
+    def _swept(self, one: Sentence) -> bool:
+        where = self._bucket.place(f"condemned/{one.id}/{ledger.SWEPT}")
+        return any(True for _ in self._bucket.listing(where))
+
+    def _clear(self, condemned: set[Name], began: tuple[float, ...]) -> None:
         needed = _all(self._needs(list(self._list("ac/"))).values())
         going = {
             name: self._blobs[name]
             for name in condemned
             if name not in needed and name in self._blobs and name[0] not in self._done.newer
         }
-        self._delete([place.place for place in going.values()])
-        self._write(f"condemned/{one.id}/swept", b"")
+        places = [place.place for place in going.values()]
+        for start in range(0, len(places), PAGE):
+            if ledger.lasted(began, self._clocks()):
+                raise RemoteError(f"{self._bucket.name}: collecting took too long; run it again")
+            self._delete(places[start : start + PAGE])
         self._count(going)
 
     def _count(self, going: Mapping[Name, Object]) -> None:
@@ -239,10 +267,10 @@ class Collector:
         old = self._now - max(self._limits.keep, ABANDONED)
         going = [one.place for kind in ("leases/", "conflict/") for one in self._list(kind) if one.time < old]
         for one in ledger.sentences(self._bucket):
-            done = one.objects.get("swept")
-            if done is not None and done.time < self._now - REMEMBERED:
-                order = ("waits", "list", "swept")  # without its list it is not pending, without the last not there
-                going += [one.objects[kind].place for kind in order if kind in one.objects]
+            if one.swept and not one.sweeping and max(end.time for end in one.swept) < self._now - REMEMBERED:
+                # without its list it is not pending; without the word of its end it is not there
+                order = sorted(one.objects, key=lambda kind: (kind.startswith(ledger.SWEPT), kind == "list"))
+                going += [one.objects[kind].place for kind in order]
         self._delete(going)
 
     def _list(self, path: str) -> Iterable[Object]:

@@ -9,11 +9,9 @@ what they hold themselves; nothing is asked of them.
 from __future__ import annotations
 
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TypeAlias
 
 from hermetic.digest import Digest
 from hermetic.store.remote import ledger
@@ -23,7 +21,6 @@ from hermetic.store.remote.known import ALONE, Known
 from hermetic.store.remote.ledger import Name
 from hermetic.store.remote.protocol import RemoteError
 
-Clocks: TypeAlias = Callable[[], tuple[float, ...]]
 USED = "lease:"  # before a zone: among the hints, what was named in a lease
 
 
@@ -32,11 +29,11 @@ class Condemned(RemoteError):
 
 
 class Leases:
-    def __init__(self, guard: Guard, known: Known, zone: str, clocks: Clocks | None = None) -> None:
+    def __init__(self, guard: Guard, known: Known, zone: str, clocks: ledger.Clocks | None = None) -> None:
         self._guard = guard
         self._known = known
         self._zone = zone
-        self._clocks = clocks or _clocks
+        self._clocks = clocks or ledger.clocks
         self._lock = threading.Lock()
         self._id = uuid.uuid4().hex
         self._began: tuple[float, ...] = ()
@@ -67,14 +64,14 @@ class Leases:
         for one in ledger.sentences(bucket):
             if one.pending:
                 found |= one.blobs(bucket)
-            elif "swept" in one.objects:
+            elif one.swept:
                 self._known.collected(one.id)
         return found
 
     def check(self, names: Iterable[Name]) -> None:
         """Raises Condemned when a result stands on something that is about to be deleted, RemoteError when this
         build has taken so long that nobody waits for it any more."""
-        if any(now - began > ledger.LASTS for now, began in zip(self._clocks(), self._began, strict=False)):
+        if ledger.lasted(self._began, self._clocks()):
             raise RemoteError("a build that takes so long writes no more results: its lease has run out")
         if self._forbidden.intersection(names):
             raise Condemned("a result waits until old blobs of it are collected")
@@ -108,11 +105,6 @@ class Leases:
             self._guard.ask(lambda remote: _put(_bucket(remote.bucket), place, ledger.lease(new)))
             for zone, keys in by_zone.items():
                 self._known.add(dict.fromkeys(keys, ALONE), USED + zone)
-
-
-def _clocks() -> tuple[float, ...]:
-    """One that goes on while the machine sleeps, and one that is put right after a virtual machine was paused."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
 
 
 def _put(bucket: Bucket, path: str, data: bytes) -> None:

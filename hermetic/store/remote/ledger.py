@@ -4,14 +4,16 @@
     <prefix>/hb/leases/<zone>/<build>/used   it has ended; the results it used
     <prefix>/hb/condemned/<id>/list          blobs a collector is about to delete: rely on none of them
     <prefix>/hb/condemned/<id>/waits         the builds that may rely on them nevertheless, because they began before
-    <prefix>/hb/condemned/<id>/swept         they are deleted; what was known of the bucket before may be wrong
+    <prefix>/hb/condemned/<id>/sweep-<who>   a collector deletes them; the list holds until it says that it has ended
+    <prefix>/hb/condemned/<id>/swept-<who>   it has ended; what was known of the bucket before may be wrong
 
 Nothing here is signed: whoever may write to ``leases/`` can keep things alive, not more. ADR 16 says why this is safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,10 +23,22 @@ from hermetic.store.remote.frames import compress, decompress
 from hermetic.store.remote.protocol import RemoteError
 
 Name: TypeAlias = tuple[str, str]  # zone, SHA-256 in hexadecimal
-LASTS = 20 * 3600.0  # seconds a build may go on writing under its lease
-ABANDONED = 24 * 3600.0  # after so long, a build that has not ended was killed
+Clocks: TypeAlias = Callable[[], tuple[float, ...]]  # several, in seconds: whichever went furthest is right
+LASTS = 20 * 3600.0  # seconds a build may go on writing under its lease, a collector deleting what it said it would
+ABANDONED = 24 * 3600.0  # after so long, who has not ended was killed
 LIMIT = 256 << 20  # bytes of a list
+SWEEP, SWEPT = "sweep-", "swept-"
 _SIZE = 32
+
+
+def clocks() -> tuple[float, ...]:
+    """One that goes on while the machine sleeps, and one that is put right after a virtual machine was paused."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
+
+
+def lasted(began: tuple[float, ...], now: tuple[float, ...]) -> bool:
+    """Whether somebody has taken so long that others will soon count them as killed."""
+    return any(after - before > LASTS for before, after in zip(began, now, strict=False))
 
 
 def packed(names: Iterable[Name]) -> Iterator[hb_pb2.Names]:
@@ -56,11 +70,23 @@ class Sentence:
     """One list of condemned blobs."""
 
     id: str
-    objects: dict[str, Object] = field(default_factory=dict)  # by kind: list, waits, swept
+    objects: dict[str, Object] = field(default_factory=dict)  # by kind: list, waits, sweep-<who>, swept-<who>
 
     @property
     def pending(self) -> bool:
-        return "list" in self.objects and "swept" not in self.objects
+        """Whether nobody may rely on its blobs: they go, or a second collector may not be done with them."""
+        return "list" in self.objects and (not self.swept or bool(self.sweeping))
+
+    @property
+    def swept(self) -> list[Object]:
+        """The ends of the collectors that have deleted them."""
+        return [one for kind, one in self.objects.items() if kind.startswith(SWEPT)]
+
+    @property
+    def sweeping(self) -> dict[str, Object]:
+        """The collectors that delete them now, or were killed at it."""
+        begun = {kind.removeprefix(SWEEP): one for kind, one in self.objects.items() if kind.startswith(SWEEP)}
+        return {who: one for who, one in begun.items() if SWEPT + who not in self.objects}
 
     def blobs(self, bucket: Bucket) -> set[Name]:
         data = bucket.read(self.objects["list"].place, LIMIT)

@@ -401,3 +401,124 @@ def _of(disk: DiskStore, contents_: list[bytes]) -> Made:
 def test_names_are_read_from_places() -> None:
     assert name_of(f"a/prefix/hb/cas/pr-1/aa/{'a' * 64}") == ("pr-1", "a" * 64)
     assert hb_pb2.Names(zone="x").hashes == b""
+
+
+class MeanwhileBucket(AgedBucket):
+    """Something else happens just before its first change of a kind. ``meanwhile``: by parts of names."""
+
+    meanwhile: dict[str, Callable[[], object]]
+
+    def create(self, place: str, data: bytes) -> bool:
+        self._happen([place])
+        return super().create(place, data)
+
+    def delete(self, places) -> None:
+        self._happen(places)
+        super().delete(places)
+
+    def _happen(self, places) -> None:
+        for part in [part for part in self.meanwhile if any(part in one for one in places)]:
+            self.meanwhile.pop(part)()
+
+
+def slow_collector(url: str, ages: dict[str, float], **meanwhile: Callable[[], object]) -> MeanwhileBucket:
+    bucket = MeanwhileBucket(url, {PARTS.get(part, part): days * DAY for part, days in ages.items()})
+    bucket.meanwhile = {PARTS.get(part, f"/{part}-"): what for part, what in meanwhile.items()}
+    return bucket
+
+
+@pytest.mark.parametrize("published", [False, True], ids=["its own list", "an earlier list"])
+def test_a_slow_collector_deletes_nothing_that_came_back(
+    url: str, machine: Callable, tmp_path: Path, published: bool
+) -> None:
+    """Two collectors sweep one list; a build begins when the first is done, and the second is still at it."""
+    writer = machine(url)
+    made = make(writer.disk, *SIZES)
+    written(writer, made)
+    ages = {made.key.hash: 20.0, "cas": 20.0, "used": 20.0}
+    if published:  # by a run that had to wait for a build, and this has ended
+        busy = machine(url)
+        store, begun = busy.open(), make(busy.disk, 10)
+        store.put_result(begun.key, begun.result)
+        assert busy.caches[-1].uploads.wait(60)
+        assert collect(url, **ages).waiting == 2
+        busy.end()
+    again = replace(made, key=Digest.of(b"the same outputs, anew"))
+
+    def meanwhile() -> None:
+        assert collect(url, **ages).blobs == 2
+        newcomer = machine(url)
+        newcomer.disk = writer.disk
+        store = newcomer.open()
+        store.put_result(again.key, again.result)
+        newcomer.end()
+
+    slow = slow_collector(url, ages, cas=meanwhile)
+    Collector(slow, NOW).run()
+    assert slow.meanwhile == {}
+    assert dangling(url) == []
+    written(writer, replace(made, key=Digest.of(b"the same outputs, once more")))
+    assert problems(url, KEY, tmp_path / "check") == []
+
+
+def test_a_collector_that_comes_too_late_leaves_the_list(url: str, machine: Callable, tmp_path: Path) -> None:
+    """The other one has ended before this one says that it begins; a build begins between the two."""
+    writer, newcomer = machine(url), machine(url)
+    made = make(writer.disk, *SIZES)
+    written(writer, made)
+    ages = {made.key.hash: 20.0, "cas": 20.0, "used": 20.0}
+    again = replace(made, key=Digest.of(b"the same outputs, anew"))
+    begun = make(writer.disk, 10)
+    newcomer.disk = writer.disk
+    store = newcomer.open()
+
+    def other() -> None:
+        assert collect(url, **ages).blobs == 2
+        store.put_result(begun.key, begun.result)
+        assert newcomer.caches[-1].uploads.wait(60)
+
+    def build() -> None:
+        store.put_result(again.key, again.result)
+        assert "2 written" in newcomer.end()[0]
+
+    slow = slow_collector(url, ages, sweep=other, cas=build)
+    Collector(slow, NOW).run()
+    for what in slow.meanwhile.values():
+        what()  # it deleted nothing
+    assert dangling(url) == []
+    assert problems(url, KEY, tmp_path / "check") == []
+    assert there(url) == {begun.key.hash, again.key.hash}
+
+
+def test_a_collector_killed_while_it_deletes_is_waited_for_a_day(url: str, machine: Callable, tmp_path: Path) -> None:
+    writer = machine(url)
+    made = make(writer.disk, *SIZES)
+    written(writer, made)
+    ages = {made.key.hash: 20.0, "cas": 20.0, "used": 20.0}
+
+    def killed() -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        Collector(slow_collector(url, ages, cas=killed), NOW).run()
+    assert collect(url, **ages).blobs == 2, "the next run deletes what was left"
+    again = replace(made, key=Digest.of(b"the same outputs, anew"))
+    for days, count in ((0.0, 0), (0.9, 0), (1.1, 1)):
+        assert collect(url, **{"/sweep-": days}).blobs == 0
+        writer.open().put_result(again.key, again.result)
+        assert f"{count} written" in writer.end()[0], "the killed one might still delete"
+    assert dangling(url) == []
+    assert problems(url, KEY, tmp_path / "check") == []
+
+
+def test_a_collector_that_slept_deletes_nothing(url: str, machine: Callable, tmp_path: Path) -> None:
+    writer = machine(url)
+    made = make(writer.disk, *SIZES)
+    written(writer, made)
+    before = blobs(url)
+    hours = iter((0.0, 21.0))
+    bucket = AgedBucket(url, {made.key.hash: 20 * DAY, "/hb/cas/": 20 * DAY, "/used": 20 * DAY})
+    with pytest.raises(RemoteError, match="took too long"):
+        Collector(bucket, NOW, clocks=lambda: (0.0, next(hours) * 3600.0)).run()
+    assert blobs(url) == before
+    assert collect(url, cas=20.0, used=20.0).blobs == before
