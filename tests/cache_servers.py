@@ -1,10 +1,11 @@
 """Real cache servers on 127.0.0.1, one of each kind per test session: S3 (SeaweedFS), REAPI (buildbox-casd),
-Bazel's HTTP cache (nginx with WebDAV). Each is ended by its process id. A test that needs a server which
+Bazel's HTTP cache (nginx with WebDAV). The S3 server has users with policies of their own. Each is ended by its process id. A test that needs a server which
 is not installed is skipped, and says what to install."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,18 +26,36 @@ ACCESS, SECRET = "hb-test", "hb-test-secret"
 BUCKET = "caches"
 
 
+Credentials = tuple[str, str]  # access key, secret key
+
+
 @dataclass(frozen=True)
 class S3Server:
-    endpoint: str
+    """``iam``: where users are made, when that is another port."""
 
-    def client(self):
+    endpoint: str
+    iam: str = ""
+
+    def client(self, who: Credentials = (ACCESS, SECRET), *, tries: int = 2):
+        return self._made("s3", self.endpoint, who, tries)
+
+    def user(self, policy: dict[str, Any]) -> Credentials:
+        """A new user who may do what the policy says."""
+        iam = self._made("iam", self.iam or self.endpoint, (ACCESS, SECRET), 2)
+        name = f"user-{uuid.uuid4().hex[:12]}"
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="role", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        iam.close()
+        return key["AccessKeyId"], key["SecretAccessKey"]
+
+    def _made(self, service: str, url: str, who: Credentials, tries: int):
         import boto3
         from botocore.config import Config
 
-        config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2})
-        return boto3.session.Session(ACCESS, SECRET, region_name="us-east-1").client(
-            "s3", endpoint_url=self.endpoint, config=config
-        )
+        config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": tries})
+        session = boto3.session.Session(*who, region_name="us-east-1")
+        return session.client(service, endpoint_url=url, config=config)
 
     def url(self, endpoint: str = "") -> str:
         """An empty place in the one bucket: each bucket takes whole volumes of this server."""
@@ -113,22 +133,46 @@ def running_s3(data: Path, ports: list[int] | None = None) -> Iterator[S3Server]
         f"-filer.port={named['filer']}", f"-filer.port.grpc={named['filer.grpc']}",
         f"-s3.port={named['s3.port']}", f"-s3.port.grpc={named['s3.grpc']}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
         f"-admin.port={named['admin']}", f"-admin.port.grpc={named['admin.grpc']}",
+        "-s3.iam.readOnly=false",
     ]  # fmt: skip
     found = S3Server(f"http://127.0.0.1:{named['s3.port']}")
 
     def ready() -> bool:
-        if not listens(named["s3.port"]):
-            return False
-        try:
-            client = found.client()
-            if BUCKET not in [one["Name"] for one in client.list_buckets()["Buckets"]]:
-                client.create_bucket(Bucket=BUCKET)
-            client.put_object(Bucket=BUCKET, Key="x", Body=b"x")
-        except Exception:
-            return False
-        return True
+        return listens(named["s3.port"]) and _has_bucket(found)
 
     with server(argv, ready, data / "log", AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET):
+        yield found
+
+
+def _has_bucket(found: S3Server) -> bool:
+    try:
+        client = found.client()
+        if BUCKET not in [one["Name"] for one in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=BUCKET)
+        client.put_object(Bucket=BUCKET, Key="x", Body=b"x")
+    except Exception:
+        return False
+    return True
+
+
+@contextmanager
+def running_versitygw(data: Path) -> Iterator[S3Server]:
+    """Another S3 server that evaluates policies, where somebody has it: its users are a server of their own."""
+    program = shutil.which("versitygw")
+    if program is None:
+        pytest.skip("no second S3 server: go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
+    socket_, users, objects = data / "s", free_port(), free_port()
+    for folder in ("iam", "objects", "meta"):
+        (data / folder).mkdir(parents=True)
+    root = [program, "-q", "-a", ACCESS, "-s", SECRET, "-p"]
+    iam = [*root, f"127.0.0.1:{users}", "iam", f"--dir={data}/iam", f"--private-ports={socket_}"]
+    posix = ["posix", f"--sidecar={data}/meta", f"{data}/objects"]
+    s3 = [*root, f"127.0.0.1:{objects}", f"--iam-standalone-endpoint={socket_}", "--iam-cache-disable", *posix]
+    found = S3Server(f"http://127.0.0.1:{objects}", f"http://127.0.0.1:{users}")
+    with (
+        server(iam, socket_.exists, data / "iam.log"),
+        server(s3, lambda: listens(objects) and _has_bucket(found), data / "s3.log"),
+    ):
         yield found
 
 

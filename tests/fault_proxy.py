@@ -105,7 +105,8 @@ def _head(handler: BaseHTTPRequestHandler, reply: Broken) -> None:
 
 @dataclass
 class FaultProxy:
-    """``fault`` breaks replies to requests whose "METHOD path" matches ``where``, ``times`` of them."""
+    """``fault`` breaks replies to requests whose "METHOD path" matches ``where``, ``times`` of them. ``gate``: names the
+    error of S3 with which a request is refused before the server sees it, or ""."""
 
     upstream: str
     url: str = ""
@@ -113,6 +114,7 @@ class FaultProxy:
     where: str = ""
     times: int = 1 << 30
     seen: list[str] = field(default_factory=list)
+    gate: Callable[[BaseHTTPRequestHandler], str] = field(default=lambda handler: "")
 
     def broken(self, request: str) -> Fault | None:
         self.seen.append(request)
@@ -137,6 +139,10 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
             length = int(self.headers.get("Content-Length", 0))
             data = self.rfile.read(length)
             fault = proxy.broken(f"{self.command} {self.path}")
+            if refusal := proxy.gate(self):
+                _head(self, (403, {}, _xml(refusal)))
+                self.wfile.write(_xml(refusal))
+                return
             connection = http.client.HTTPConnection(upstream.removeprefix("http://"), timeout=30)
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() not in ("connection", "expect")

@@ -94,12 +94,13 @@ def contents(store: TieredStore, made: Made) -> dict[str, bytes]:
 
 
 def share_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All S3 remotes of this process share one client: to make one takes longer than all requests of a test."""
-    made: dict[tuple[str, float], object] = {}
+    """All S3 remotes of this process with the same credentials share one client: to make one takes longer than all
+    requests of a test."""
+    made: dict[tuple[str, float, str], object] = {}
     original = bucket_module._client
 
     def shared(address: Address, timeout: float, connections: int) -> object:
-        name = address.options["endpoint"], timeout
+        name = address.options["endpoint"], timeout, os.environ["AWS_ACCESS_KEY_ID"]
         if name not in made:
             made[name] = original(address, timeout, connections)
         return made[name]

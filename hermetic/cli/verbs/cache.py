@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from hermetic.errors import CommandLineError
 if TYPE_CHECKING:
     from hermetic.store.disk import DiskStore
 
+OTHERS = {"push": "hermetic.cli.pushing", "policy": "hermetic.cli.policies"}  # with options of their own
 KINDS = {
     "cas": "blobs",
     "exec": "executable twins of blobs",
@@ -31,14 +33,14 @@ def main(words: Sequence[str]) -> int:
     about = (
         "stats: size of the store and hit rates of past builds. verify: read everything and compare with its name.\n"
         "gc: remove what was not used for long, here or with --remote in a bucket. keygen: make a key for signing "
-        "results of a remote cache.\npush: write results that are here to a remote cache, see hb cache push --help."
+        "results of a remote cache.\npush: write results that are here to a remote cache. policy: who may do what in a "
+        "bucket. These two have options of their own: hb cache push --help."
     )
-    if words[:1] == ["push"]:
-        from hermetic.cli.pushing import main as push
-
-        return push(words[1:])
+    if words and words[0] in OTHERS:
+        code: int = import_module(OTHERS[words[0]]).main(words[1:])
+        return code
     parser = Parser("cache", about, "hb cache gc --max-size 20G --keep-days 14")
-    parser.add_argument("what", choices=["stats", "verify", "gc", "keygen", "push"])
+    parser.add_argument("what", choices=["stats", "verify", "gc", "keygen", *OTHERS])
     parser.add_argument("--repair", action="store_true", help="verify: set rotten blobs aside, remove broken results")
     parser.add_argument("--compile", action="store_true", help="stats: what the compile cache did in past builds")
     parser.add_argument("--max-size", metavar="SIZE", help="gc: what results may take: 500M, 20G")
@@ -49,6 +51,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--output", "-o", metavar="FILE", help="keygen: where the private key goes (default: your own)")
     add_common(parser)
     args = parser.parse(words)
+    if args.what in OTHERS:
+        raise CommandLineError(f"{args.what} comes before its options", hint=f"see hb cache {args.what} --help")
     if args.what == "keygen":
         return _keygen(args.output)
     if args.remote is not None:
