@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import cache_servers
 from bench_rebuild import copy
 
 from hermetic.store.stage import remove_tree
+
+ROOT = Path(__file__).parents[2]
 
 
 def hb(folder: Path, *words: str, **env: str) -> tuple[float, str, str]:

@@ -194,3 +194,43 @@ def machines(workspace, tmp_path: Path):
         return Machine(type(workspace)(root, tmp_path / f"m{number}" / "store"), tmp_path / home, url)
 
     return make
+
+
+@pytest.fixture
+def another_user(tmp_path: Path):
+    """``another_user(workspace, *words)``: hb as the user 65534, who has no home."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to become another user")
+
+    def run(workspace: Workspace, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        for folder in (workspace.root, *workspace.root.parents):
+            if str(folder).startswith(str(tmp_path.parents[1])):
+                folder.chmod(folder.stat().st_mode | 0o055)
+        become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        program = [str(readable_python(workspace, tmp_path)), "-s", "-m", "hermetic.cli.main"]
+        env = {"PYTHONPATH": str(ROOT), "HB_STORE": str(workspace.store), "HOME": "/nonexistent", **env}
+        return subprocess.run(
+            [*become, *program, *words],
+            cwd=workspace.root,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def readable_python(workspace, tmp_path: Path) -> Path:
+    """hb's environment where any user can read it; skips where no Python of the system can use it."""
+    text = workspace.hb("info").out
+    venv = Path(next(line.split()[1] for line in text.splitlines() if line.startswith("python"))).parents[1]
+    (found,) = venv.glob("lib/python3.*/site-packages")
+    system = Path("/usr/bin/python3")
+    if not system.exists() or system.resolve().name != found.parent.name:
+        pytest.skip("the system's Python is of another version")
+    heavy = shutil.ignore_patterns("uv*", "pip*", "setuptools*", "boto*", "__pycache__")
+    new = tmp_path / "venv"
+    subprocess.run([str(system), "-m", "venv", "--without-pip", str(new)], check=True)
+    shutil.copytree(found, new / "lib" / found.parent.name / "site-packages", ignore=heavy, dirs_exist_ok=True)
+    return new / "bin/python"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def test_a_second_machine_builds_nothing(machines, url: str) -> None:
     one, other = (machine.workspace.root / "hb-out/ab/ab" for machine in (first, second))
     assert one.read_bytes() == other.read_bytes()
     assert second.build().summary["outcomes"] == {"hit-local": 3}
+
+
+def test_a_second_machine_whose_builder_is_another_user_builds_nothing(machines, http_url: str, another_user) -> None:
+    first, second = machines(http_url), machines(http_url)
+    cold = first.build()
+    key = first.home / "hb/cache-signing.pem"
+    subprocess.run(["chown", "-R", "65534:65534", str(second.workspace.root.parent)], check=True)
+    shared = another_user(
+        second.workspace, "build", "//:ab", "--json", "--remote-cache", http_url, HB_CACHE_SIGNING_KEY=key.read_text()
+    )
+    assert shared.returncode == 0, shared.stderr
+    rows = [json.loads(line) for line in shared.stdout.splitlines()]
+    assert rows[-1]["summary"]["outcomes"] == {"hit-remote": 3}
+    assert rows[0]["digest"] == cold.target("//:ab")["digest"]
+    shown = second.workspace.root / "hb-out/ab/ab"
+    assert shown.read_bytes() == (first.workspace.root / "hb-out/ab/ab").read_bytes()
 
 
 def test_a_hit_costs_one_request_and_one_per_blob_needed(machines, url: str) -> None:
