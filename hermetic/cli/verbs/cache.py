@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
 
         if args.what != "gc":
             raise CommandLineError(f"hb cache {args.what} has no --remote", hint="hb cache gc --remote s3://…")
-        return collect_remote(args.remote, args.max_size, args.keep_days, args.grace_hours, dry_run=args.dry_run)
+        return collect_remote(args)
     from hermetic.cli import workspace
     from hermetic.store.disk import DiskStore
 

@@ -20,6 +20,7 @@ from hermetic.store.remote import entry, ledger
 from hermetic.store.remote.bucket import PAGE, Bucket, Object
 from hermetic.store.remote.ledger import ABANDONED, Name, Sentence
 from hermetic.store.remote.protocol import RemoteError
+from hermetic.store.remote.readings import Readings
 from hermetic.store.trust import Untrusted
 
 WIDTH = 16  # results read at the same time
@@ -45,6 +46,7 @@ class Collected:
     blobs: int = 0
     size: int = 0  # bytes of these blobs
     left: int = 0  # bytes of blobs that stay
+    read: int = 0  # results that were read, the others being known from an earlier run
     waiting: int = 0  # blobs that are condemned, and deleted when the builds that run now have ended
     newer: set[str] = field(default_factory=set)  # zones left alone
 
@@ -60,11 +62,19 @@ class _Entry:
 
 class Collector:
     def __init__(
-        self, bucket: Bucket, limits: Limits, *, dry_run: bool = False, clocks: ledger.Clocks = ledger.clocks
+        self,
+        bucket: Bucket,
+        limits: Limits,
+        *,
+        dry_run: bool = False,
+        readings: Readings | None = None,
+        clocks: ledger.Clocks = ledger.clocks,
     ) -> None:
+        """``readings``: what earlier runs read."""
         self._bucket = bucket
         self._limits = limits
         self._dry_run = dry_run
+        self._readings = readings or Readings()
         self._clocks = clocks
         self._id = uuid.uuid4().hex
         self._now = bucket.now()
@@ -78,6 +88,8 @@ class Collector:
         self._blobs = {name_of(one.place): one for one in self._list("cas/")}
         used = self._uses()
         live = self._expire(used)
+        # By identity: this very value stands for a result of a newer hb, whose needs nobody knows.
+        self._readings.keep((one.object, one.needs) for one in live if one.needs and one.needs is not entry.NOTHING)
         needed = _all(one.needs for one in live)
         for one in ripe:
             self._sweep(one, one.blobs(self._bucket))
@@ -131,7 +143,11 @@ class Collector:
 
     def _needs(self, results: Sequence[Object]) -> dict[str, entry.Needs | None]:
         """What results stand on. Each is read once; those that went away meanwhile are left out."""
+        for one in results:
+            if (one.place, one.tag) not in self._read and (known := self._readings.find(one)) is not None:
+                self._read[one.place, one.tag] = known
         unknown = [one for one in results if (one.place, one.tag) not in self._read]
+        self._done.read += len(unknown)
         with ThreadPoolExecutor(WIDTH) as pool:
             read = pool.map(self._bucket.read, [one.place for one in unknown])
             for one, data in zip(unknown, read, strict=True):

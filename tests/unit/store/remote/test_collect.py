@@ -24,6 +24,8 @@ from hermetic.store.remote.bucket import Bucket, Object
 from hermetic.store.remote.collect import Collected, Collector, Limits, name_of
 from hermetic.store.remote.frames import compress
 from hermetic.store.remote.protocol import RemoteError, Traffic
+from hermetic.store.remote.readings import Readings
+from hermetic.store.remote.tiered import TieredStore
 
 DAY = 86400.0
 SIZES = (100, 40_000, 50_000, 2 << 20)
@@ -155,16 +157,20 @@ def test_young_blobs_have_time_to_get_a_result(url: str, machine: Callable) -> N
 # --- builds while it runs -------------------------------------------------------------------------
 
 
+def writing(machine: Machine) -> tuple[Machine, TieredStore, Made]:
+    """A build that has written a result and not ended."""
+    store, begun = machine.open(), make(machine.disk, 10)
+    store.put_result(begun.key, begun.result)
+    assert machine.caches[-1].uploads.wait(60)
+    return machine, store, begun
+
+
 def test_blobs_wait_for_the_builds_that_write(url: str, machine: Callable, tmp_path: Path) -> None:
     """The race: a build finds an old blob there, the collector finds it unused; both are right at that moment."""
     writer = machine(url)
     made = make(writer.disk, *SIZES)
     written(writer, made)
-    busy = machine(url)
-    store = busy.open()
-    begun = make(busy.disk, 10)
-    store.put_result(begun.key, begun.result)
-    assert busy.caches[-1].uploads.wait(60)
+    busy, store, begun = writing(machine(url))
     first = collect(url, **{made.key.hash: 20.0, "cas": 20.0, "used": 20.0})
     assert (first.results, first.blobs, first.waiting) == (1, 0, 2)
     again = replace(made, key=Digest.of(b"the same outputs, again"))
@@ -186,11 +192,7 @@ def test_who_begins_later_relies_on_nothing_condemned(url: str, machine: Callabl
     writer = machine(url)
     made = make(writer.disk, *SIZES)
     written(writer, made)
-    busy = machine(url)
-    store = busy.open()
-    begun = make(busy.disk, 10)
-    store.put_result(begun.key, begun.result)
-    assert busy.caches[-1].uploads.wait(60)
+    busy, _, begun = writing(machine(url))
     assert collect(url, **{made.key.hash: 20.0, "cas": 20.0, "used": 20.0}).waiting == 2
     again = replace(made, key=Digest.of(b"the same outputs, later"))
     late = writer.open()  # it knows from before that the blobs are there
@@ -209,11 +211,7 @@ def test_a_build_that_was_killed_is_waited_for_a_day(url: str, machine: Callable
     writer = machine(url)
     made = make(writer.disk, *SIZES)
     written(writer, made)
-    killed = machine(url)
-    store = killed.open()
-    other = make(killed.disk, 10)
-    store.put_result(other.key, other.result)
-    assert killed.caches[-1].uploads.wait(60)  # and never says that it ended
+    writing(machine(url))  # and never says that it ended
     ages = {made.key.hash: 20.0, "cas": 20.0}
     assert collect(url, used=20.0, **ages).waiting == 2
     assert collect(url, open=0.9, **ages).waiting == 2
@@ -275,6 +273,77 @@ def test_garbage_where_a_result_or_lease_belongs(url: str, machine: Callable, tm
     assert collect(url, cas=20.0).results == 1
     assert there(url) == {made.key.hash}
     assert problems(url, KEY, tmp_path / "check") == []
+
+
+# --- from one run to the next ---------------------------------------------------------------------
+
+
+class WatchedBucket(AgedBucket):
+    """Only says what would be deleted and written."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.deleted: list[str] = []
+
+    def create(self, place: str, data: bytes) -> bool:
+        return True
+
+    def delete(self, places) -> None:
+        self.deleted += places
+
+
+def test_a_result_is_read_once(url: str, machine: Callable, tmp_path: Path) -> None:
+    writer = machine(url)
+    written(writer, make(writer.disk, *SIZES), make(writer.disk, *SIZES))
+
+    def read() -> int:
+        bucket = AgedBucket(url)
+        try:
+            return Collector(bucket, NOW, readings=Readings.at(tmp_path / "readings")).run().read
+        finally:
+            bucket.close()
+
+    assert (read(), read()) == (2, 0)
+    written(writer, make(writer.disk, *SIZES))
+    assert (read(), read()) == (1, 0)
+    (tmp_path / "readings").write_bytes(b"hb-readings 1\n")
+    assert (read(), read()) == (3, 0)
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.slow)])
+def test_what_is_remembered_changes_no_decision(url: str, machine: Callable, tmp_path: Path, seed: int | None) -> None:
+    """Random histories of builds, losses and collections: with what earlier runs read, and without."""
+    seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+    print(f"seed {seed}")
+    numbers = random.Random(seed)
+    common = [numbers.randbytes(30_000) for _ in range(6)]
+    disk, made = DiskStore(tmp_path / "disk"), []
+    for step in range(6):
+        writer = Machine(disk, url)
+        for _ in range(numbers.randrange(4)):
+            made.append(_of(disk, numbers.sample(common, 3)))
+            writer.open().put_result(made[-1].key, made[-1].result)
+        if writer.caches:
+            writer.end()
+        bucket = AgedBucket(url)
+        if step % 3 == 2:  # a blob, or a result, is lost
+            lost = list(bucket.listing(bucket.place(numbers.choice(["ac/", "cas/"]))))
+            bucket.delete([one.place for one in numbers.sample(lost, min(1, len(lost)))])
+        bucket.close()
+        ages = {one.key.hash: numbers.choice([0.0, 20 * DAY]) for one in made} | {
+            "/hb/cas/": 20 * DAY,
+            "/used": 20 * DAY,
+        }
+        limits = Limits(14 * DAY, numbers.choice([None, 60_000]), 0.0)
+        plain, remembering = WatchedBucket(url, ages), WatchedBucket(url, ages)
+        first = Collector(plain, limits).run()
+        second = Collector(remembering, limits, readings=Readings.at(tmp_path / "readings")).run()
+        assert sorted(plain.deleted) == sorted(remembering.deleted)
+        assert replace(first, read=0) == replace(second, read=0) and second.read <= first.read
+        real = AgedBucket(url, ages)
+        Collector(real, limits, readings=Readings.at(tmp_path / "readings")).run()
+        real.close()
+        assert dangling(url) == []
 
 
 # --- interrupted, and side by side ----------------------------------------------------------------
