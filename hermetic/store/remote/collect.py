@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from hermetic.proto import hb_pb2
 from hermetic.store.remote import entry, ledger
 from hermetic.store.remote.bucket import PAGE, Bucket, Object
-from hermetic.store.remote.ledger import ABANDONED, Name, Sentence
+from hermetic.store.remote.ledger import ABANDONED, Name, Sentence, name_of
 from hermetic.store.remote.protocol import RemoteError
 from hermetic.store.remote.readings import Readings
-from hermetic.store.trust import Untrusted
+from hermetic.store.remote.standing import Standing, bodies
 
-WIDTH = 16  # results read at the same time
 REMEMBERED = 3 * 24 * 3600.0  # seconds: as long as anybody can take for known what a swept list deleted, and more
 
 
@@ -74,11 +72,10 @@ class Collector:
         self._bucket = bucket
         self._limits = limits
         self._dry_run = dry_run
-        self._readings = readings or Readings()
         self._clocks = clocks
         self._id = uuid.uuid4().hex
         self._now = bucket.now()
-        self._read: dict[tuple[str, str], entry.Needs | None] = {}  # results read so far, by place and tag
+        self._standing = Standing(bucket, readings or Readings())
         self._blobs: dict[Name, Object] = {}
         self._done = Collected()
 
@@ -88,8 +85,7 @@ class Collector:
         self._blobs = {name_of(one.place): one for one in self._list("cas/")}
         used = self._uses()
         live = self._expire(used)
-        # By identity: this very value stands for a result of a newer hb, whose needs nobody knows.
-        self._readings.keep((one.object, one.needs) for one in live if one.needs and one.needs is not entry.NOTHING)
+        self._standing.keep(one.object for one in live)
         needed = _all(one.needs for one in live)
         for one in ripe:
             self._sweep(one, one.blobs(self._bucket))
@@ -97,6 +93,7 @@ class Collector:
         if garbage:
             self._condemn(garbage)
         self._tidy()
+        self._done.newer, self._done.read = self._standing.newer, self._standing.read
         self._done.left = sum(one.size for one in self._blobs.values())
         return self._done
 
@@ -108,7 +105,7 @@ class Collector:
         keep = self._now - self._limits.keep
         uses = {one.place: max(one.time, used.get(name_of(one.place), 0.0)) for one in found}
         old = [one.place for one in found if uses[one.place] < keep]
-        needs = self._needs([one for one in found if uses[one.place] >= keep])
+        needs = self._standing.of([one for one in found if uses[one.place] >= keep])
         entries = [_Entry(one, needs[one.place], uses[one.place]) for one in found if one.place in needs]
         whole = [one for one in entries if self._whole(one)]
         live = self._fitting(whole)
@@ -141,29 +138,6 @@ class Collector:
             fitting.append(one)
         return fitting
 
-    def _needs(self, results: Sequence[Object]) -> dict[str, entry.Needs | None]:
-        """What results stand on. Each is read once; those that went away meanwhile are left out."""
-        for one in results:
-            if (one.place, one.tag) not in self._read and (known := self._readings.find(one)) is not None:
-                self._read[one.place, one.tag] = known
-        unknown = [one for one in results if (one.place, one.tag) not in self._read]
-        self._done.read += len(unknown)
-        with ThreadPoolExecutor(WIDTH) as pool:
-            read = pool.map(self._bucket.read, [one.place for one in unknown])
-            for one, data in zip(unknown, read, strict=True):
-                if data is not None:
-                    self._read[one.place, one.tag] = self._opened(one.place, data)
-        return {one.place: self._read[one.place, one.tag] for one in results if (one.place, one.tag) in self._read}
-
-    def _opened(self, place: str, data: bytes) -> entry.Needs | None:
-        try:
-            return entry.needs_of(data)
-        except Untrusted:
-            return None
-        except entry.NewerEntry:
-            self._done.newer.add(name_of(place)[0])
-            return entry.NOTHING
-
     # --- leases -----------------------------------------------------------------------------------
 
     def _uses(self) -> dict[Name, float]:
@@ -171,10 +145,9 @@ class Collector:
         leases = [one for one in self._list("leases/") if one.place.endswith("/used")]
         leases = [one for one in leases if one.time >= self._now - self._limits.keep]
         used: dict[Name, float] = {}
-        with ThreadPoolExecutor(WIDTH) as pool:
-            for one, data in zip(leases, pool.map(self._bucket.read, [one.place for one in leases]), strict=True):
-                for name in _leased(data):
-                    used[name] = max(used.get(name, 0.0), one.time)
+        for one, data in zip(leases, bodies(self._bucket, leases), strict=True):
+            for name in _leased(data):
+                used[name] = max(used.get(name, 0.0), one.time)
         return used
 
     def _open(self) -> set[str]:
@@ -197,7 +170,7 @@ class Collector:
         return {
             name: one
             for name, one in self._blobs.items()
-            if name not in needed and name not in pending and one.time <= young and name[0] not in self._done.newer
+            if name not in needed and name not in pending and one.time <= young and name[0] not in self._standing.newer
         }
 
     def _condemn(self, garbage: Mapping[Name, Object]) -> None:
@@ -257,11 +230,11 @@ class Collector:
         return any(True for _ in self._bucket.listing(where))
 
     def _clear(self, condemned: set[Name], began: tuple[float, ...]) -> None:
-        needed = _all(self._needs(list(self._list("ac/"))).values())
+        needed = _all(self._standing.of(list(self._list("ac/"))).values())
         going = {
             name: self._blobs[name]
             for name in condemned
-            if name not in needed and name in self._blobs and name[0] not in self._done.newer
+            if name not in needed and name in self._blobs and name[0] not in self._standing.newer
         }
         places = [place.place for place in going.values()]
         for start in range(0, len(places), PAGE):
@@ -301,12 +274,6 @@ class Collector:
 
     def _write(self, path: str, data: bytes) -> None:
         self._bucket.create(self._bucket.place(path), data)
-
-
-def name_of(place: str) -> Name:
-    """…/<zone>/<hh>/<sha256>"""
-    zone, _, sha256 = place.split("/")[-3:]
-    return zone, sha256
 
 
 def _all(needs: Iterable[entry.Needs | None]) -> set[Name]:

@@ -41,6 +41,12 @@ def lasted(began: tuple[float, ...], now: tuple[float, ...]) -> bool:
     return any(after - before > LASTS for before, after in zip(began, now, strict=False))
 
 
+def name_of(place: str) -> Name:
+    """…/<zone>/<hh>/<sha256>"""
+    zone, _, sha256 = place.split("/")[-3:]
+    return zone, sha256
+
+
 def packed(names: Iterable[Name]) -> Iterator[hb_pb2.Names]:
     """Names by zone, sorted."""
     zones: dict[str, list[bytes]] = {}

@@ -21,8 +21,9 @@ from hermetic.store.protocols import MissingBlob
 from hermetic.store.remote import entry
 from hermetic.store.remote.address import Mode, parse
 from hermetic.store.remote.bucket import Bucket, Object
-from hermetic.store.remote.collect import Collected, Collector, Limits, name_of
+from hermetic.store.remote.collect import Collected, Collector, Limits
 from hermetic.store.remote.frames import compress
+from hermetic.store.remote.ledger import name_of
 from hermetic.store.remote.protocol import RemoteError, Traffic
 from hermetic.store.remote.readings import Readings
 from hermetic.store.remote.tiered import TieredStore
