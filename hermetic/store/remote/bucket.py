@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hermetic.store.remote.address import Address
+from hermetic.store.remote.denied import denied, note_names
 from hermetic.store.remote.protocol import RESULT_LIMIT, Deadline, RemoteError, Traffic
 from hermetic.store.remote.turns import in_turn
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 PART = 8 << 20  # bytes of a range or part; S3 takes no parts below 5 MiB
 FIRST, PIECE = 256, 256 << 10  # bytes read at once
@@ -176,6 +180,8 @@ class Bucket:
                 )
             )
             wrong = [one for one in reply.get("Errors", ()) if one.get("Code") not in _GONE]
+            if wrong and wrong[0].get("Code") in _DENIED:
+                raise denied(self.address, "DeleteObjects", wrong[0])
             if wrong:
                 raise RemoteError(f"{self.name}: {wrong[0].get('Key')} stays: {wrong[0].get('Code')}")
 
@@ -238,7 +244,7 @@ class Bucket:
         except BotoCoreError as error:
             raise RemoteError(f"{self.name}: {error}", fatal="redential" in type(error).__name__) from None
 
-    def _meaning(self, code: str, error: Exception) -> RemoteError:
+    def _meaning(self, code: str, error: ClientError) -> RemoteError:
         if code in _TAKEN:
             return _Taken(f"{self.name}: the object exists")
         if code in _BUSY:
@@ -246,8 +252,7 @@ class Bucket:
         if code in _FATAL:
             return RemoteError(f"{self.name}: {_FATAL[code]}", fatal=True)
         if code in _DENIED:
-            hint = "see docs/guide/cache.md for what each role needs; without s3:ListBucket a missing object is denied"
-            return RemoteError(f"{self.name}: access denied", hint=hint)
+            return denied(self.address, error.operation_name, error.response["Error"])
         return RemoteError(f"{self.name}: {error}")
 
     def _client(self) -> Any:
@@ -291,6 +296,8 @@ def _client(address: Address, timeout: float, connections: int) -> Any:
     region = session.region_name or ("us-east-1" if endpoint else None)
     ca = address.options.get("ca")
     try:
-        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config, verify=ca or None)
+        client = session.client("s3", endpoint_url=endpoint, region_name=region, config=config, verify=ca or None)
     except Exception as error:  # botocore and ValueError: a profile that is not there, a bad endpoint
         raise RemoteError(f"{address}: {error}", fatal=True) from None
+    note_names(client.meta.events)
+    return client

@@ -31,7 +31,7 @@ from hermetic.errors import CommandLineError
 from hermetic.store.remote.address import Mode, parse
 from hermetic.store.remote.bucket import Bucket
 from hermetic.store.remote.collect import Collected, Collector, Limits
-from hermetic.store.remote.protocol import Traffic
+from hermetic.store.remote.protocol import RemoteError, Traffic
 from hermetic.store.remote.roles import Role, grant, role_policy
 
 ROOT = Path(__file__).parents[4]
@@ -288,6 +288,24 @@ def test_a_role_can_do_what_the_table_says(site: Site, role: str) -> None:
     attempts = Attempts(site.server.client(site.user(role), tries=1), site.server.client(), site.prefix)
     may = {(do, at): role in who.split() for do, at, who in CASES["table"]}
     assert {case: attempts.go(*case) for case in may} == may
+
+
+def test_a_refusal_says_which_permission_is_missing_and_where(site: Site) -> None:
+    bucket = Bucket(parse(site.act("laptop")), Traffic())
+    result, lease = bucket.place("ac/main/00/a"), bucket.place("leases/main/a/used")
+    refused: list[tuple[str, Callable[[], object]]] = [
+        ("s3:PutObject on hb/ac/main/*", lambda: bucket.create(result, b"new")),
+        ("s3:PutObject on hb/ac/main/*", lambda: bucket.create_in_parts(result, [b"new"])),
+        ("s3:DeleteObject on hb/ac/main/*", lambda: bucket.delete([result])),
+        ("s3:GetObject on hb/leases/main/*", lambda: bucket.read(lease)),
+        ("s3:GetObject on hb/leases/main/*", lambda: bucket.exists(lease)),
+        ("s3:ListBucket on hb/leases/*", lambda: list(bucket.listing(bucket.place("leases/")))),
+    ]
+    for words, attempt in refused:
+        with pytest.raises(RemoteError, match=re.escape(words)) as caught:
+            attempt()
+        assert "hb cache policy s3://" in str(caught.value.hint)
+    bucket.close()
 
 
 # --- the bucket's own policy ----------------------------------------------------------------------
