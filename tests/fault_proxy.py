@@ -193,21 +193,48 @@ class TcpProxy:
     port: int = 0
     limit: int | None = None
     mute: bool = False  # accepts, and never says anything
+    breath: int | None = None  # bytes, in both directions, after which it is mute
+    line: Line | None = None  # what all connections share
+
+
+class Line:
+    """A line of so many bytes a second in each direction, shared by all who use it, and with little on the way: who
+    sends more waits."""
+
+    BUFFER = 64 << 10  # bytes
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._lock = threading.Lock()
+        self._free = {True: 0.0, False: 0.0}  # when the next byte can go
+
+    def wait(self, size: int, upwards: bool) -> None:
+        with self._lock:
+            at = max(self._free[upwards], time.monotonic())
+            self._free[upwards] = at + size / self._rate
+        time.sleep(max(0.0, at - time.monotonic()))
 
 
 @contextmanager
-def tcp_proxy(upstream: str) -> Iterator[TcpProxy]:
+def tcp_proxy(upstream: str, line: Line | None = None) -> Iterator[TcpProxy]:
     host, _, port = upstream.partition(":")
-    listener = socket.create_server(("127.0.0.1", 0))
-    proxy = TcpProxy(listener.getsockname()[1])
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    if line is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, line.BUFFER)
+    proxy = TcpProxy(listener.getsockname()[1], line=line)
     open_sockets: list[socket.socket] = []
 
     def pump(source: socket.socket, sink: socket.socket, limited: bool) -> None:
         passed = 0
         with suppress(OSError):
             while data := source.recv(65536):
+                if proxy.breath is not None:
+                    proxy.breath -= len(data)
+                    proxy.mute |= proxy.breath < 0
                 if proxy.mute:
                     continue
+                if proxy.line is not None:
+                    proxy.line.wait(len(data), upwards=not limited)
                 if limited and proxy.limit is not None and passed + len(data) > proxy.limit:
                     sink.sendall(data[: max(proxy.limit - passed, 0)])
                     break

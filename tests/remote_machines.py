@@ -15,11 +15,12 @@ from hermetic.proto import reapi_pb2 as pb
 from hermetic.store import trust
 from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
-from hermetic.store.remote import bucket as bucket_module
-from hermetic.store.remote import entry
+from hermetic.store.remote import entry, service
 from hermetic.store.remote.address import Address, Mode, connect, parse
 from hermetic.store.remote.cache import Download, RemoteCache, Terms
+from hermetic.store.remote.flow import Pace
 from hermetic.store.remote.frames import decompress
+from hermetic.store.remote.protocol import Traffic
 from hermetic.store.remote.tiered import TieredStore
 from hermetic.store.trust import Policy, Signer
 from hermetic.tree import File
@@ -49,10 +50,10 @@ class Machine:
         self.caches.append(RemoteCache(connect(address), "the remote", self.disk, terms))
         return TieredStore(self.disk, self.caches[-1])
 
-    def end(self) -> list[str]:
+    def end(self, seconds: float = 60) -> list[str]:
         """Wait for uploads; what the command says at its end."""
         cache = self.caches[-1]
-        assert cache.uploads is None or cache.uploads.wait(60)
+        assert cache.uploads is None or cache.uploads.wait(seconds)
         cache.close()
         return cache.summary()
 
@@ -96,16 +97,16 @@ def contents(store: TieredStore, made: Made) -> dict[str, bytes]:
 def share_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """All S3 remotes of this process with the same credentials share one client: to make one takes longer than all
     requests of a test."""
-    made: dict[tuple[str, float, str], object] = {}
-    original = bucket_module._client
+    made: dict[tuple[str, float, str], service.Service] = {}
+    original = service.connect
 
-    def shared(address: Address, timeout: float, connections: int) -> object:
-        name = address.options["endpoint"], timeout, os.environ["AWS_ACCESS_KEY_ID"]
+    def shared(address: Address, pace: Pace, traffic: Traffic) -> service.Service:
+        name = address.options["endpoint"], pace.silence, os.environ["AWS_ACCESS_KEY_ID"]
         if name not in made:
-            made[name] = original(address, timeout, connections)
+            made[name] = original(address, pace, traffic)
         return made[name]
 
-    monkeypatch.setattr(bucket_module, "_client", shared)
+    monkeypatch.setattr(service, "connect", shared)
 
 
 def entries(url: str, signer: Signer) -> dict[str, Digest]:

@@ -12,27 +12,24 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hermetic.store.remote import service
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.denied import denied, note_names
-from hermetic.store.remote.protocol import RESULT_LIMIT, Deadline, RemoteError, Traffic
+from hermetic.store.remote.denied import denied
+from hermetic.store.remote.flow import PART, WIDTH, Flow, Lane, Pace
+from hermetic.store.remote.protocol import RESULT_LIMIT, RemoteError, Traffic
+from hermetic.store.remote.service import Service
 from hermetic.store.remote.turns import in_turn
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-PART = 8 << 20  # bytes of a range or part; S3 takes no parts below 5 MiB
-FIRST, PIECE = 256, 256 << 10  # bytes read at once
-WIDTH = 8  # parts of one object at the same time
-SENDING = 8  # requests at the same time that carry a part: more only wait for each other until they time out
-LONG = 1 << 20  # bytes: a request that carries more counts as such
-PATIENCE = 6  # times the timeout: nobody waits for what is sent, and a server has to write it somewhere
-CONNECTIONS = 64
 TRIES = 4  # of a conditional write that met another one
 PAGE = 1000  # objects deleted in one request; S3 takes no more
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -65,9 +62,8 @@ class Bucket:
         self.address = address
         self._traffic = traffic
         self._lock = threading.Lock()
-        self._made: Any = None
-        self._patient: Any = None
-        self._sending = threading.BoundedSemaphore(SENDING)
+        self._made: Service | None = None
+        self._flow = Flow(Pace(address.timeout))
 
     @property
     def name(self) -> str:
@@ -82,12 +78,11 @@ class Bucket:
 
     def warm(self) -> None:
         """Make the client, which takes longer than a request."""
-        self._client()
+        self._service()
 
     def close(self) -> None:
-        for client in (self._made, self._patient):
-            if client is not None:
-                client.close()
+        if self._made is not None:
+            self._made.close()
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -97,27 +92,30 @@ class Bucket:
             return None
         if reply["ContentLength"] > limit:
             raise RemoteError(f"{self.name}: an object is too long: {place}")
-        return self._body(reply["Body"], reply["ContentLength"])
+        return b"".join(self._pieces(reply))
 
     def exists(self, place: str) -> bool:
         return self._ask(lambda s3: s3.head_object(**self._where(place))) is not None
 
-    def download(self, place: str) -> Iterator[bytes] | None:
-        """An object's bytes: the first part tells how long it is, the others come together."""
-        where = self._where(place)
-        reply = self._ask(lambda s3: s3.get_object(**where, Range=f"bytes=0-{PART - 1}"))
-        if reply is None:
-            return None
+    @contextmanager
+    def download(self, place: str, size: int) -> Iterator[Iterator[bytes] | None]:
+        """An object's bytes: the first part tells how long it is, the others come side by side. ``size``: what it
+        may be."""
+        with self._flow.receiving(size) as lane:
+            reply = self._ask(lambda s3: s3.get_object(**self._where(place), Range=f"bytes=0-{PART - 1}"))
+            yield None if reply is None else self._parts(place, reply, lane)
+
+    def _parts(self, place: str, reply: Any, lane: Lane) -> Iterator[bytes]:
         found = re.fullmatch(r"bytes 0-\d+/(\d+)", reply.get("ContentRange", ""))
         length = int(found[1]) if found else 0
 
         def fetch(start: int) -> list[bytes]:
             span = f"bytes={start}-{min(start + PART, length) - 1}"
-            one = self._must(lambda s3: s3.get_object(**where, Range=span, IfMatch=reply["ETag"]))
-            return self._pieces(one["Body"], one["ContentLength"])
+            where = self._where(place)
+            return list(self._pieces(self._must(lambda s3: s3.get_object(**where, Range=span, IfMatch=reply["ETag"]))))
 
-        first = self._pieces(reply["Body"], reply["ContentLength"])
-        return chain(first, chain.from_iterable(in_turn(fetch, range(PART, length, PART), WIDTH)))
+        yield from self._pieces(reply)
+        yield from chain.from_iterable(in_turn(fetch, range(PART, length, PART), WIDTH, lane.room))
 
     def listing(self, prefix: str) -> Iterator[Object]:
         """The objects whose names begin so, in order of name, a request for each thousand."""
@@ -145,9 +143,22 @@ class Bucket:
 
     def create(self, place: str, data: bytes) -> bool:
         """Write an object that is not there yet; False when it is."""
+        with self._flow.sending(len(data)):
+            return self._create(place, data)
+
+    def create_from(self, place: str, pieces: Iterator[bytes], size: int) -> bool:
+        """The same for an object that comes in pieces of PART bytes, the last one shorter. ``size``: about how long
+        it is."""
+        with self._flow.sending(size) as lane:
+            first, second = next(pieces, b""), next(pieces, b"")
+            if len(second) < PART:
+                return self._create(place, first + second)
+            return self._create_in_parts(place, chain((first, second), pieces), lane)
+
+    def _create(self, place: str, data: bytes) -> bool:
         return self._conditional(lambda s3: s3.put_object(**self._where(place), Body=data, IfNoneMatch="*"), len(data))
 
-    def create_in_parts(self, place: str, pieces: Iterable[bytes]) -> bool:
+    def _create_in_parts(self, place: str, pieces: Iterable[bytes], lane: Lane) -> bool:
         where = self._where(place)
         upload = self._must(lambda s3: s3.create_multipart_upload(**where))["UploadId"]
 
@@ -159,7 +170,7 @@ class Bucket:
             return {"ETag": reply["ETag"], "PartNumber": number}
 
         try:
-            done = {"Parts": list(in_turn(part, enumerate(pieces, 1), WIDTH))}
+            done = {"Parts": list(in_turn(part, enumerate(pieces, 1), WIDTH, lane.room))}
             return self._conditional(
                 lambda s3: s3.complete_multipart_upload(
                     **where, UploadId=upload, MultipartUpload=done, IfNoneMatch="*"
@@ -201,24 +212,8 @@ class Bucket:
                 continue
         raise RemoteError(f"{self.name}: other writers of the same object never end")
 
-    def _body(self, body: Any, size: int) -> bytes:
-        return b"".join(self._pieces(body, size))
-
-    def _pieces(self, body: Any, size: int) -> list[bytes]:
-        deadline = Deadline(self.name, size, 2 * self.address.timeout)
-        parts = []
-        piece = FIRST  # grows: a slow answer shows early, a quick one is read in large pieces
-        try:
-            while data := body.read(piece):
-                parts.append(data)
-                deadline.check()
-                piece = min(2 * piece, PIECE)
-        except RemoteError:
-            raise
-        except Exception as error:  # urllib3's and botocore's have no common base
-            raise RemoteError(f"{self.name}: a reply broke off: {type(error).__name__}") from None
-        self._traffic.count(received=sum(map(len, parts)), requests=0)
-        return parts
+    def _pieces(self, reply: Any) -> Iterator[bytes]:
+        return self._service().wire.pieces(reply["Body"], reply["ContentLength"])
 
     def _must(self, call: Callable[[Any], T], sent: int = 0) -> T:
         reply = self._ask(call, sent)
@@ -232,10 +227,7 @@ class Bucket:
 
         self._traffic.count(sent=sent)
         try:
-            if sent <= LONG:
-                return call(self._client())
-            with self._sending:
-                return call(self._patient_client())
+            return call(self._service().client)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _GONE:
@@ -255,17 +247,11 @@ class Bucket:
             return denied(self.address, error.operation_name, error.response["Error"])
         return RemoteError(f"{self.name}: {error}")
 
-    def _client(self) -> Any:
+    def _service(self) -> Service:
         with self._lock:
             if self._made is None:
-                self._made = _client(self.address, self.address.timeout, CONNECTIONS)
+                self._made = service.connect(self.address, self._flow.pace, self._traffic)
             return self._made
-
-    def _patient_client(self) -> Any:
-        with self._lock:
-            if self._patient is None:
-                self._patient = _client(self.address, PATIENCE * self.address.timeout, SENDING)
-            return self._patient
 
 
 class _Taken(RemoteError):
@@ -274,30 +260,3 @@ class _Taken(RemoteError):
 
 class _Busy(RemoteError):
     """Two conditional writes met; one of them has to be tried again."""
-
-
-def _client(address: Address, timeout: float, connections: int) -> Any:
-    """A client with boto3's own chain of credentials and regions. Checksums only where they are asked
-    for: servers other than AWS refuse the newer ones, and hb checks every byte itself."""
-    import boto3
-    from botocore.config import Config
-
-    endpoint = address.options.get("endpoint")
-    config = Config(
-        connect_timeout=min(address.timeout, 3),
-        read_timeout=timeout,
-        retries={"total_max_attempts": 2, "mode": "standard"},
-        max_pool_connections=connections,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        s3={"addressing_style": "path"} if endpoint else {},
-    )
-    session = boto3.session.Session(region_name=address.options.get("region"))
-    region = session.region_name or ("us-east-1" if endpoint else None)
-    ca = address.options.get("ca")
-    try:
-        client = session.client("s3", endpoint_url=endpoint, region_name=region, config=config, verify=ca or None)
-    except Exception as error:  # botocore and ValueError: a profile that is not there, a bad endpoint
-        raise RemoteError(f"{address}: {error}", fatal=True) from None
-    note_names(client.meta.events)
-    return client

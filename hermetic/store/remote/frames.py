@@ -68,6 +68,13 @@ def decompress(data: bytes, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def copy(pieces: Iterable[bytes], sink: Sink, limit: int) -> None:
+    """What comes in pieces and is not compressed."""
+    limited = Limited(sink, limit)
+    for piece in pieces:
+        limited.write(piece)
+
+
 def expand(pieces: Iterable[bytes], sink: Sink, limit: int) -> None:
     """Decompress what comes in pieces into ``sink``: one frame of any length, handed on by the megabyte, or the
     independent frames of a large blob, several at once."""

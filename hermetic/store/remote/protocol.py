@@ -10,7 +10,6 @@ another. S3 and HTTP keep blobs apart too, because they do not check a name agai
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
@@ -34,21 +33,6 @@ class RemoteError(StoreError):
     def __init__(self, message: str, *, hint: str | None = None, fatal: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.fatal = fatal
-
-
-class Deadline:
-    """An answer that comes, but so slowly that the build is better off without it. Time for ``size`` bytes
-    at ``SLOWEST``, and ``grace`` seconds more."""
-
-    SLOWEST = 100_000.0  # bytes a second
-
-    def __init__(self, name: str, size: int, grace: float) -> None:
-        self._name = name
-        self._end = time.monotonic() + grace + size / self.SLOWEST
-
-    def check(self) -> None:
-        if time.monotonic() > self._end:
-            raise RemoteError(f"{self._name}: an answer came too slowly")
 
 
 @dataclass

@@ -16,11 +16,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 
 from hermetic.digest import Digest
 from hermetic.store.remote.address import Address
-from hermetic.store.remote.bucket import PART, WIDTH, Bucket
+from hermetic.store.remote.bucket import Bucket
+from hermetic.store.remote.flow import PART, WIDTH
 from hermetic.store.remote.frames import expand, frame_of
 from hermetic.store.remote.protocol import Opener, RemoteError, Sink, Traffic
 
@@ -65,10 +65,10 @@ class S3Remote:
     # --- blobs ------------------------------------------------------------------------------------
 
     def get_blob(self, digest: Digest, zone: str, sink: Sink) -> bool:
-        parts = self.bucket.download(self._cas(digest, zone))
-        if parts is None:
-            return False
-        expand(parts, sink, digest.size)
+        with self.bucket.download(self._cas(digest, zone), digest.size) as parts:
+            if parts is None:
+                return False
+            expand(parts, sink, digest.size)
         return True
 
     def get_small(self, digests: Sequence[Digest], zone: str) -> dict[Digest, bytes]:
@@ -78,14 +78,8 @@ class S3Remote:
         raise NotImplementedError("a bucket has no batches")
 
     def put_blob(self, digest: Digest, zone: str, content: Opener) -> None:
-        place = self._cas(digest, zone)
         with content() as source:
-            pieces = frame_of(source, digest.size, PART)
-            first, second = next(pieces, b""), next(pieces, b"")
-            if len(second) < PART:
-                self.bucket.create(place, first + second)
-            else:
-                self.bucket.create_in_parts(place, chain((first, second), pieces))
+            self.bucket.create_from(self._cas(digest, zone), frame_of(source, digest.size, PART), digest.size)
 
     def find_missing(self, digests: Iterable[Digest], zone: str) -> set[Digest]:
         wanted = list(dict.fromkeys(digests))

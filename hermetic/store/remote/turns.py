@@ -66,14 +66,15 @@ class Crew:
                 future.set_exception(error)
 
 
-def in_turn(work: Callable[[A], B], items: Iterable[A], width: int) -> Iterator[B]:
-    """The results of ``work`` in order, at most ``width`` of them under way or waiting to be taken."""
+def in_turn(work: Callable[[A], B], items: Iterable[A], width: int, room: Callable[[int], bool] = bool) -> Iterator[B]:
+    """The results of ``work`` in order, at most ``width`` of them under way or waiting to be taken. An item is taken
+    from ``items`` when there is ``room`` beside so many others, or no other."""
     under_way: deque[Future[B]] = deque()
     crew = Crew(width)
     try:
         for item in items:
             under_way.append(crew.submit(work, item))
-            if len(under_way) >= width:
+            while under_way and (len(under_way) >= width or not room(len(under_way))):
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
