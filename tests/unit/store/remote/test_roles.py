@@ -31,6 +31,7 @@ from hermetic.errors import CommandLineError
 from hermetic.store.remote.address import Mode, parse
 from hermetic.store.remote.bucket import Bucket
 from hermetic.store.remote.collect import Collected, Collector, Limits
+from hermetic.store.remote.flow import PART
 from hermetic.store.remote.protocol import RemoteError, Traffic
 from hermetic.store.remote.roles import Role, grant, role_policy
 
@@ -295,7 +296,7 @@ def test_a_refusal_says_which_permission_is_missing_and_where(site: Site) -> Non
     result, lease = bucket.place("ac/main/00/a"), bucket.place("leases/main/a/used")
     refused: list[tuple[str, Callable[[], object]]] = [
         ("s3:PutObject on hb/ac/main/*", lambda: bucket.create(result, b"new")),
-        ("s3:PutObject on hb/ac/main/*", lambda: bucket.create_in_parts(result, [b"new"])),
+        ("s3:PutObject on hb/ac/main/*", lambda: bucket.create_from(result, iter([bytes(PART)] * 2), 2 * PART)),
         ("s3:DeleteObject on hb/ac/main/*", lambda: bucket.delete([result])),
         ("s3:GetObject on hb/leases/main/*", lambda: bucket.read(lease)),
         ("s3:GetObject on hb/leases/main/*", lambda: bucket.exists(lease)),
