@@ -31,7 +31,11 @@ def note_names(events: Any) -> None:
     events.register("after-call.s3", _after)
 
 
-def denied(address: Address, operation: str, error: Mapping[str, Any]) -> RemoteError:
+class Denied(RemoteError):
+    """The credentials do not allow it."""
+
+
+def denied(address: Address, operation: str, error: Mapping[str, Any]) -> Denied:
     """``error``: what the reply says of it."""
     needed = NEEDS.get(operation, f"s3:{operation}")
     where = _folder(address, str(error.get(_ABOUT) or error.get("Key", "")))
@@ -39,7 +43,7 @@ def denied(address: Address, operation: str, error: Mapping[str, Any]) -> Remote
     hint = f"hb cache policy {address} --role … prints what each role needs, see docs/guide/cache.md"
     if needed == "s3:GetObject":
         hint += "; without s3:ListBucket a missing object is denied as well"
-    return RemoteError(f"{address}: access denied: these credentials lack {needed}{at}", hint=hint)
+    return Denied(f"{address}: access denied: these credentials lack {needed}{at}", hint=hint)
 
 
 def _folder(address: Address, name: str) -> str:

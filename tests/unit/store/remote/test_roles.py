@@ -382,6 +382,53 @@ def test_a_server_that_does_not_know_the_buckets_policy_is_no_worse(site: Site) 
         owner.delete_bucket_policy(Bucket=BUCKET)
 
 
+# --- asking the bucket ----------------------------------------------------------------------------
+
+CHECKS = [  # whose credentials, the role they should have, some of what is found
+    ("pr1", "pr1", set()),
+    ("prs", "pr1", {"too much read hb/ac/pr-…", "too much write hb/cas/pr-1…", "too much list hb/ac/pr-…"}),
+    (
+        "gc",
+        "ci",
+        {"too much delete hb/cas/main", "too much read hb/ac/…", "too much list hb/…", "lacking write hb/ac/main"},
+    ),
+    ("ci", "ci", set()),
+    ("prs", "prs", set()),
+    ("gc", "gc", set()),
+    ("prc", "prc", set()),
+    ("laptop", "release", set()),
+    ("laptop", "ci", {"lacking write hb/ac/main", "lacking read hb/condemned", "lacking list hb/condemned"}),
+    ("ci", "laptop", {"too much write hb/cas/main", "too much list hb/condemned"}),
+    ("pr1", "prs", {"lacking write hb/ac/pr-…", "lacking read hb/cas/pr-…"}),
+    ("prc", "pr1", {"too much write sccache/pr-1/amd64", "too much list sccache/amd64"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("has", "should", "found"), [*CHECKS[:3], *(pytest.param(*one, marks=pytest.mark.slow) for one in CHECKS[3:])]
+)
+def test_a_check_finds_what_differs_and_leaves_nothing(
+    site: Site, capsys: pytest.CaptureFixture[str], has: str, should: str, found: set[str]
+) -> None:
+    with fault_proxy(site.server.endpoint) as proxy:
+        site.way = proxy.url
+        proxy.gate = enforcer(site.policy(site.url), [])
+        code = run("cache", ["policy", site.act(has), *CASES["roles"][should].split(), "--check"])
+    said = {line.replace("\t", " ") for line in capsys.readouterr().out.splitlines()}
+    assert found <= said
+    assert bool(found) == bool(said) == bool(code)
+    assert not site.names()
+
+
+def test_a_check_finds_that_a_bucket_has_no_policy(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cache", ["policy", site.act("pr1"), *CASES["roles"]["pr1"].split(), "--check"]) == 1
+    said = capsys.readouterr()
+    kinds = ("ac", "cas", "conflict", "leases")
+    assert said.out.splitlines() == [f"too much\toverwrite\thb/{kind}/pr-1" for kind in kinds]
+    assert "the bucket's own policy" in said.err
+    assert not site.names()
+
+
 # --- the guide ------------------------------------------------------------------------------------
 
 
