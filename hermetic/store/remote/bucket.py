@@ -9,7 +9,6 @@ Sources: the S3 API reference (PutObject, CompleteMultipartUpload, GetObject, Li
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ from hermetic.store.remote.address import Address
 from hermetic.store.remote.denied import denied
 from hermetic.store.remote.flow import PART, WIDTH, Flow, Lane, Pace
 from hermetic.store.remote.protocol import RESULT_LIMIT, RemoteError, Traffic
-from hermetic.store.remote.service import Service
+from hermetic.store.remote.service import Content, Service
 from hermetic.store.remote.turns import in_turn
 
 if TYPE_CHECKING:
@@ -87,42 +86,47 @@ class Bucket:
     # --- reading ----------------------------------------------------------------------------------
 
     def read(self, place: str, limit: int = RESULT_LIMIT) -> bytes | None:
-        reply = self._ask(lambda s3: s3.get_object(**self._where(place)))
-        if reply is None:
+        found = self._get(place)
+        if found is None:
             return None
-        if reply["ContentLength"] > limit:
+        if found.length > limit:
             raise RemoteError(f"{self.name}: an object is too long: {place}")
-        return b"".join(self._pieces(reply))
+        return b"".join(self._pieces(found))
 
     def exists(self, place: str) -> bool:
-        return self._ask(lambda s3: s3.head_object(**self._where(place))) is not None
+        return bool(self._ask(lambda s3: s3.head(self.address.host, place)))
 
     @contextmanager
     def download(self, place: str, size: int) -> Iterator[Iterator[bytes] | None]:
         """An object's bytes: the first part tells how long it is, the others come side by side. ``size``: what it
         may be."""
         with self._flow.receiving(size) as lane:
-            reply = self._ask(lambda s3: s3.get_object(**self._where(place), Range=f"bytes=0-{PART - 1}"))
-            yield None if reply is None else self._parts(place, reply, lane)
+            found = self._get(place, Range=f"bytes=0-{PART - 1}")
+            yield None if found is None else self._parts(place, found, lane)
 
-    def _parts(self, place: str, reply: Any, lane: Lane) -> Iterator[bytes]:
-        found = re.fullmatch(r"bytes 0-\d+/(\d+)", reply.get("ContentRange", ""))
-        length = int(found[1]) if found else 0
-
+    def _parts(self, place: str, first: Content, lane: Lane) -> Iterator[bytes]:
         def fetch(start: int) -> list[bytes]:
-            span = f"bytes={start}-{min(start + PART, length) - 1}"
-            where = self._where(place)
-            return list(self._pieces(self._must(lambda s3: s3.get_object(**where, Range=span, IfMatch=reply["ETag"]))))
+            span = f"bytes={start}-{min(start + PART, first.whole) - 1}"
+            found = self._get(place, Range=span, IfMatch=first.tag)
+            if found is None:
+                raise RemoteError(f"{self.name}: an object went away while it was read")
+            return list(self._pieces(found))
 
-        yield from self._pieces(reply)
-        yield from chain.from_iterable(in_turn(fetch, range(PART, length, PART), WIDTH, lane.room))
+        yield from self._pieces(first)
+        yield from chain.from_iterable(in_turn(fetch, range(PART, first.whole, PART), WIDTH, lane.room))
+
+    def _get(self, place: str, **parameters: str) -> Content | None:
+        return self._ask(lambda s3: s3.get(self.address.host, place, **parameters))
+
+    def _pieces(self, found: Content) -> Iterator[bytes]:
+        return self._service().wire.pieces(found.body, found.length)
 
     def listing(self, prefix: str) -> Iterator[Object]:
         """The objects whose names begin so, in order of name, a request for each thousand."""
         more: dict[str, str] = {}
         while True:
             where = {"Bucket": self.address.host, "Prefix": prefix, **more}
-            reply = self._must(lambda s3, where=where: s3.list_objects_v2(**where))  # type: ignore[misc]
+            reply = self._must(lambda s3, where=where: s3.client.list_objects_v2(**where))  # type: ignore[misc]
             for one in reply.get("Contents", ()):
                 yield Object(one["Key"], one["Size"], one["LastModified"].timestamp(), one["ETag"])
             if not reply.get("IsTruncated"):
@@ -132,7 +136,7 @@ class Bucket:
     def now(self) -> float:
         """Seconds since 1970 by the server's clock, which is the one that dates objects."""
         where = {"Bucket": self.address.host, "Prefix": self.place("condemned/"), "MaxKeys": 1}
-        headers = self._must(lambda s3: s3.list_objects_v2(**where))["ResponseMetadata"]["HTTPHeaders"]
+        headers = self._must(lambda s3: s3.client.list_objects_v2(**where))["ResponseMetadata"]["HTTPHeaders"]
         try:
             date: datetime = parsedate_to_datetime(headers["date"])
         except (KeyError, TypeError, ValueError):
@@ -156,29 +160,31 @@ class Bucket:
             return self._create_in_parts(place, chain((first, second), pieces), lane)
 
     def _create(self, place: str, data: bytes) -> bool:
-        return self._conditional(lambda s3: s3.put_object(**self._where(place), Body=data, IfNoneMatch="*"), len(data))
+        return self._conditional(
+            lambda s3: s3.client.put_object(**self._where(place), Body=data, IfNoneMatch="*"), len(data)
+        )
 
     def _create_in_parts(self, place: str, pieces: Iterable[bytes], lane: Lane) -> bool:
         where = self._where(place)
-        upload = self._must(lambda s3: s3.create_multipart_upload(**where))["UploadId"]
+        upload = self._must(lambda s3: s3.client.create_multipart_upload(**where))["UploadId"]
 
         def part(numbered: tuple[int, bytes]) -> dict[str, Any]:
             number, data = numbered
             reply = self._must(
-                lambda s3: s3.upload_part(**where, UploadId=upload, PartNumber=number, Body=data), len(data)
+                lambda s3: s3.client.upload_part(**where, UploadId=upload, PartNumber=number, Body=data), len(data)
             )
             return {"ETag": reply["ETag"], "PartNumber": number}
 
         try:
             done = {"Parts": list(in_turn(part, enumerate(pieces, 1), WIDTH, lane.room))}
             return self._conditional(
-                lambda s3: s3.complete_multipart_upload(
+                lambda s3: s3.client.complete_multipart_upload(
                     **where, UploadId=upload, MultipartUpload=done, IfNoneMatch="*"
                 ),
                 0,
             )
         except RemoteError:
-            self._ask(lambda s3: s3.abort_multipart_upload(**where, UploadId=upload))
+            self._ask(lambda s3: s3.client.abort_multipart_upload(**where, UploadId=upload))
             raise
 
     def begin_and_abort(self, place: str) -> None:
@@ -198,7 +204,7 @@ class Bucket:
         for start in range(0, len(places), PAGE):
             names = [{"Key": place} for place in places[start : start + PAGE]]
             reply = self._must(
-                lambda s3, names=names: s3.delete_objects(  # type: ignore[misc]
+                lambda s3, names=names: s3.client.delete_objects(  # type: ignore[misc]
                     Bucket=self.address.host, Delete={"Objects": names, "Quiet": True}
                 )
             )
@@ -213,7 +219,7 @@ class Bucket:
     def _where(self, place: str) -> dict[str, Any]:
         return {"Bucket": self.address.host, "Key": place}
 
-    def _conditional(self, call: Callable[[Any], Any], sent: int) -> bool:
+    def _conditional(self, call: Callable[[Service], Any], sent: int) -> bool:
         for _ in range(TRIES):
             try:
                 self._must(call, sent)
@@ -224,27 +230,26 @@ class Bucket:
                 continue
         raise RemoteError(f"{self.name}: other writers of the same object never end")
 
-    def _pieces(self, reply: Any) -> Iterator[bytes]:
-        return self._service().wire.pieces(reply["Body"], reply["ContentLength"])
-
-    def _must(self, call: Callable[[Any], T], sent: int = 0) -> T:
+    def _must(self, call: Callable[[Service], T], sent: int = 0) -> T:
         reply = self._ask(call, sent)
         if reply is None:
             raise RemoteError(f"{self.name}: an object went away while it was used")
         return reply
 
-    def _ask(self, call: Callable[[Any], T], sent: int = 0) -> T | None:
+    def _ask(self, call: Callable[[Service], T], sent: int = 0) -> T | None:
         """One request. None: there is no such object. A role that may not list gets "denied" for it."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
         self._traffic.count(sent=sent)
         try:
-            return call(self._service().client)
+            return call(self._service())
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _GONE:
                 return None
             raise self._meaning(code, error) from None
+        except HTTPClientError as error:
+            raise RemoteError(str(error.kwargs["error"])) from None
         except BotoCoreError as error:
             raise RemoteError(f"{self.name}: {error}", fatal="redential" in type(error).__name__) from None
 

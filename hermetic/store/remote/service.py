@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hermetic.store.remote.address import Address
 from hermetic.store.remote.denied import note_names
+from hermetic.store.remote.direct import Direct, Unsure, text
 from hermetic.store.remote.flow import PART, Pace
 from hermetic.store.remote.protocol import RemoteError, Traffic
-from hermetic.store.remote.wire import Lost, Wire
+from hermetic.store.remote.wire import Body, Lost, Wire
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -28,10 +30,64 @@ if TYPE_CHECKING:
 LISTING = 64 << 20  # bytes of an answer that is a document; a thousand objects need about one megabyte
 
 
+_HEADERS = {"Range": "Range", "IfMatch": "If-Match"}  # of parameters of GetObject
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a bucket answers for an object."""
+
+    body: Body
+    headers: Mapping[str, str]  # whatever the case of their names
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        found = self.headers.get("Content-Length", "")
+        return int(found) if found.isdecimal() else 0
+
+    @property
+    def whole(self) -> int:
+        """Bytes of the whole object, of which this is a part."""
+        found = re.fullmatch(r"bytes \d+-\d+/(\d+)", self.headers.get("Content-Range", ""))
+        return int(found[1]) if found else self.length
+
+    @property
+    def tag(self) -> str:
+        return self.headers.get("ETag", "")
+
+
 @dataclass(frozen=True)
 class Service:
     client: Any  # boto3's
     wire: Wire
+    direct: Direct
+
+    def get(self, bucket: str, place: str, **parameters: str) -> Content | None:
+        """An object, or a part of it; None: there is none. ``parameters``: of GetObject. Raises botocore's errors,
+        RemoteError."""
+        from urllib3 import HTTPHeaderDict
+
+        try:
+            headers = {_HEADERS[name]: value for name, value in parameters.items()}
+            answer = self.direct.ask("GET", bucket, place, headers)
+            return None if answer is None else Content(answer, answer.headers)
+        except Unsure:
+            with self.direct.lesson(bucket, place):
+                reply = self.client.get_object(Bucket=bucket, Key=place, **parameters)
+            return Content(reply["Body"], HTTPHeaderDict(reply["ResponseMetadata"]["HTTPHeaders"]))
+
+    def head(self, bucket: str, place: str) -> bool:
+        """Whether there is an object."""
+        try:
+            answer = self.direct.ask("HEAD", bucket, place, {})
+            if answer is not None:
+                self.wire.finish(answer)
+            return answer is not None
+        except Unsure:
+            with self.direct.lesson(bucket, place):
+                self.client.head_object(Bucket=bucket, Key=place)
+            return True
 
     def close(self) -> None:
         self.client.close()
@@ -62,8 +118,9 @@ def connect(address: Address, pace: Pace, traffic: Traffic) -> Service:
     except Exception as error:  # botocore and ValueError: a profile that is not there, a bad endpoint
         raise RemoteError(f"{address}: {error}", fatal=True) from None
     note_names(client.meta.events)
-    client.meta.events.register("before-send.s3", _Transport(wire))
-    return Service(client, wire)
+    direct = Direct(wire, core.get_credentials())
+    client.meta.events.register("before-send.s3", _Transport(wire, direct))
+    return Service(client, wire, direct)
 
 
 def _proxy(url: str) -> str | None:
@@ -83,19 +140,22 @@ def _authorities(ca: str | None) -> str:
 class _Transport:
     """Sends what botocore has signed."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, direct: Direct) -> None:
         self._wire = wire
+        self._direct = direct
 
     def __call__(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
         from botocore.awsrequest import AWSResponse
         from botocore.exceptions import HTTPClientError
 
-        headers = {name: _text(value) for name, value in request.headers.items()}
+        headers = {name: text(value) for name, value in request.headers.items()}
         try:
             weight = PART if event_name.endswith(".CompleteMultipartUpload") else 0  # few words, much to do
             reply = self._wire.ask(request.method, request.url, headers, request.body, size=weight)
         except Lost as error:
             raise HTTPClientError(error=error) from None  # which botocore tries again
+        if reply.status in (200, 206, 404):
+            self._direct.learn(request)
         content = request.stream_output and reply.status < 300
         raw = reply if content else _Read(b"".join(self._wire.pieces(reply, LISTING)))
         return AWSResponse(request.url, reply.status, reply.headers, raw)
@@ -106,7 +166,3 @@ class _Read(io.BytesIO):
 
     def stream(self) -> Iterator[bytes]:
         yield self.read()
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
