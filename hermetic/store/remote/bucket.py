@@ -190,14 +190,14 @@ class Bucket:
     def begin_and_abort(self, place: str) -> None:
         """Whether an object may be written; nothing of it stays. Raises Denied."""
         where = self._where(place)
-        upload = self._must(lambda s3: s3.create_multipart_upload(**where))["UploadId"]
-        self._ask(lambda s3: s3.abort_multipart_upload(**where, UploadId=upload))
+        upload = self._must(lambda s3: s3.client.create_multipart_upload(**where))["UploadId"]
+        self._ask(lambda s3: s3.client.abort_multipart_upload(**where, UploadId=upload))
 
     def overwrite_nothing(self, place: str) -> None:
         """Whether objects may be overwritten, tried on one that is not there: a bucket's policy may demand that none
         is, the condition demands one, so nothing is written. Raises Denied."""
         with suppress(_Taken):
-            self._ask(lambda s3: s3.put_object(**self._where(place), Body=b"", IfMatch='"none"'))
+            self._ask(lambda s3: s3.client.put_object(**self._where(place), Body=b"", IfMatch='"none"'))
 
     def delete(self, places: Sequence[str]) -> None:
         """Raises RemoteError when one of them stays. What is not there counts as deleted."""
