@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from hermetic.store.remote.cache import RemoteCache
 
 ON, OFF = "on", "off"
-FOLDER = "sccache"  # beside hb's own in the bucket of the remote cache
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 # name → (type, default)
 TABLE: Mapping[str, tuple[type, Any]] = {
@@ -186,6 +185,7 @@ def _bucket(
     from hermetic.store.compile.bucket import Bucket
     from hermetic.store.remote.address import Mode
     from hermetic.store.remote.protocol import MAIN
+    from hermetic.store.remote.roles import COMPILED
     from hermetic.store.remote.s3 import S3Remote
 
     if choice.address is not None:
@@ -193,7 +193,7 @@ def _bucket(
         zones = zones_of(args, cache_table(found), address)
     elif remote is not None and isinstance(remote.remote, S3Remote):
         address, mode, zones = remote.remote.address, remote.terms.mode, remote.terms.zones
-        top = "/".join(filter(None, (address.path, FOLDER)))
+        top = "/".join(filter(None, (address.path, COMPILED)))
     else:
         return None
     places = ["/".join(filter(None, (top, "" if zone == MAIN else zone, arch))) for zone in zones]

@@ -40,14 +40,15 @@ def main(words: Sequence[str]) -> int:
     if address.scheme != "s3":
         hint = "other remotes decide by other means who may write, see docs/guide/cache.md"
         raise CommandLineError(f"{address} is no bucket", hint=hint)
+    zone = args.zone or address.options.get("zone", MAIN)
     if args.role is None:
         if args.zone or args.lease or args.with_compile_cache or args.check:
             raise CommandLineError("the policy of the bucket itself has no options", hint="say --role")
         made = bucket_policy(address)
     else:
-        given = grant(Role(args.role), args.zone or MAIN, lease=args.lease, compiled=args.with_compile_cache)
+        given = grant(Role(args.role), zone, lease=args.lease, compiled=args.with_compile_cache)
         if args.check:
-            return _check(address, given, args.zone or MAIN)
+            return _check(address, given, zone)
         made = role_policy(address, given)
     print(json.dumps(made, indent=2))
     return 0

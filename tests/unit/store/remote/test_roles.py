@@ -473,8 +473,8 @@ def test_no_zone_reaches_into_another(own: str, other: str, prefix: str) -> None
         "http://h/x --role ci", "s3://b/p* --role ci", "s3://b/p?x", "s3://b/${aws:username} --role ci", "s3://b/* ",
         "s3://b --role pull-request", "s3://b --role pull-request --zone main", "s3://b --role pull-request --zone m*",
         "s3://b --role pull-request --zone *", "s3://b --role pull-request --zone p*r", "s3://b --role root",
-        "s3://b --role pull-request --zone a/b", "s3://b --role ci --zone pr-1", "s3://b --role ci --lease",
-        "s3://b --role release --with-compile-cache", "s3://b --zone pr-1", "s3://b --lease",
+        "s3://b --role pull-request --zone a/b", "s3://b --role ci --zone pr-1", "s3://b?zone=pr-1 --role ci", "s3://b --role ci --lease",
+        "s3://b --role release --with-compile-cache", "s3://b --zone pr-1", "s3://b --lease", "s3://b --check",
     ],
 )  # fmt: skip
 def test_what_would_be_a_hole_is_refused(words: str) -> None:
@@ -482,6 +482,12 @@ def test_what_would_be_a_hole_is_refused(words: str) -> None:
         from hermetic.cli.policies import main
 
         main(words.split())
+
+
+def test_a_zone_may_be_said_in_the_url(policy) -> None:
+    assert policy("s3://b?zone=pr-1", "--role", "pull-request") == policy(
+        *["s3://b", "--role", "pull-request", "--zone", "pr-1"]
+    )
 
 
 def test_regions_of_their_own_have_names_of_their_own(policy) -> None:
