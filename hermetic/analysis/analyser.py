@@ -96,11 +96,7 @@ class Analyser:
         package = self.loader.package(label.package)
         if label.name in package.declarations:
             return package.declarations[label.name]
-        if label.name in package.toolchains:
-            raise BuildFileError(f"{label} is a toolchain declaration; name its impl instead")
-        near = did_you_mean(label.name, package.declarations)
-        names = f"//{label.package} has {', '.join(package.declarations) or 'no targets'}"[:300]
-        raise BuildFileError(f"there is no target {label}", hint=near or names)
+        raise package.absent(label.name)
 
     def _circle(self, key: tuple[Label, Configuration]) -> CycleError:
         keys = list(self._stack)

@@ -70,16 +70,30 @@ def instantiate(declaration: Declaration, values: Mapping[str, Any]) -> Rule:
         raise _plain(declaration, first) from None
 
 
+# pydantic's words, and those of people who write BUILD.py
+_WORDS = {
+    "a valid list": "a list",
+    "a valid dictionary": "a dict",
+    "a valid integer": "a whole number",
+    "a valid string": "a string",
+    "a valid boolean": "True or False",
+}
+
+
 def _plain(declaration: Declaration, problem: Mapping[str, Any]) -> AttributeError_:
     path = [str(part) for part in problem["loc"]]
     attr = path[0] if path else "?"
     place = "".join(f"[{part}]" for part in path[1:])
     said = str(problem["msg"]).removeprefix("Value error, ")
-    wanted = said.removeprefix("Input should be ").replace("dictionary", "dict")
-    found = _short(problem.get("input"))
+    wanted = said.removeprefix("Input should be ")
+    value = problem.get("input")
+    if len(path) == 1 and isinstance(declaration.attrs.get(attr), str):
+        value = declaration.attrs[attr]  # as it is written there, not the target it names
+    found = _short(value)
     about = f"attribute {attr!r}{place} of {rule_name(declaration.rule)}"
-    message = f"{about} should be {wanted}, not {found}" if said != wanted else f"{about} is {found}: {said}"
-    hint = None
+    plain = _WORDS.get(wanted, wanted)
+    message = f"{about} should be {plain}, not {found}" if said != wanted else f"{about} is {found}: {said}"
+    hint = f"write [{found}]" if plain == "a list" and isinstance(value, str) else None
     expected = problem.get("ctx", {}).get("expected")
     if isinstance(expected, str) and isinstance(problem.get("input"), str):
         hint = did_you_mean(problem["input"], [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")])

@@ -21,7 +21,7 @@ def main() -> int:
     answer_to = os.dup(1)
     os.dup2(2, 1)
     request = json.load(sys.stdin)
-    from hermetic.errors import HbError, InternalError
+    from hermetic.errors import BuildFileError, HbError
     from hermetic.loading.limits import at_deadline, confine
 
     def stop(error: HbError) -> None:
@@ -35,7 +35,9 @@ def main() -> int:
     except HbError as error:
         answer = {"errors": [error.to_dict()]}
     except MemoryError:
-        answer = {"errors": [InternalError("loading the BUILD files needs more memory than allowed").to_dict()]}
+        hint = "look for a list that grows without end, or raise load_memory in [tool.hb]"
+        tight = BuildFileError("loading the BUILD files needs more memory than allowed", hint=hint)
+        answer = {"errors": [tight.to_dict()]}
     signal.setitimer(signal.ITIMER_PROF, 0)
     _write(answer_to, answer)
     return 0
@@ -89,6 +91,7 @@ def _graph(loader: Any, cache: Path | None, request: dict[str, Any]) -> dict[str
         package=request.get("package"),
         keep_going=request.get("keep_going", False),
         tests_only=request.get("tests_only", False),
+        origins=request.get("origins"),
         prepare=lambda analyser: recollection.restore(memory, analyser) if memory is not None else None,
     )
     modules = {**(memory.modules if memory is not None else {}), **_modules(loader.workspace)}
@@ -147,7 +150,7 @@ def _settings(loader: Any, request: dict[str, Any]) -> dict[str, Any]:
     from hermetic.analysis.front import configuration
 
     settings = loader.root().settings
-    config = configuration(settings, request["settings"])
+    config = configuration(settings, request["settings"], request.get("origins"))
     rows = [
         {"name": one.name, "value": value, "values": list(one.values), "doc": one.doc}
         for (_, value), one in zip(config.texts(), (settings[name] for name, _ in config.items), strict=True)

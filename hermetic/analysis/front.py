@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hermetic.action import ActionGraph
 from hermetic.analysis.analyser import Analyser
 from hermetic.analysis.configured import Configured
 from hermetic.analysis.deep import with_deep_stack
 from hermetic.analysis.lines import GraphLines, graph_in
-from hermetic.errors import BuildFileError, CommandLineError, HbError, SettingError, did_you_mean
+from hermetic.errors import BuildFileError, CommandLineError, HbError, SettingError
 from hermetic.label import Label
+from hermetic.loading.glob import BUILD_FILE
 from hermetic.loading.loader import Loader
 from hermetic.pattern import Pattern, PatternSet
 from hermetic.settings import Configuration, Setting, find_setting
@@ -45,17 +47,22 @@ def analyse(
     keep_going: bool = False,
     tests_only: bool = False,
     prepare: Callable[[Analyser], None] = lambda _: None,
+    origins: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Analyse what the patterns name. ``overrides``: setting → text, over the defaults. ``prepare``: gives
-    the analyser what is known already."""
+    """Analyse what the patterns name. ``overrides``: setting → text, over the defaults, and ``origins`` where that was
+    said, for errors. ``prepare``: gives the analyser what is known already."""
     wanted = PatternSet.parse(patterns, package)
-    return with_deep_stack(lambda: _analyse(loader, wanted, overrides, exec_platform, keep_going, tests_only, prepare))
+    if wanted.patterns and all(one.negative for one in wanted.patterns):
+        hint = f"say first what is meant: //... {' '.join(patterns)}"
+        raise CommandLineError("every pattern takes targets away, and there are none yet", hint=hint)
+    configure = partial(configuration, overrides=overrides, origins=origins)
+    return with_deep_stack(lambda: _analyse(loader, wanted, configure, exec_platform, keep_going, tests_only, prepare))
 
 
 def _analyse(
     loader: Loader,
     patterns: PatternSet,
-    overrides: Mapping[str, str],
+    configure: Callable[[Mapping[str, Setting]], Configuration],
     exec_platform: str,
     keep_going: bool,
     tests_only: bool,
@@ -63,7 +70,7 @@ def _analyse(
 ) -> Answer:
     analyser = Analyser(loader, exec_platform)
     prepare(analyser)
-    config = configuration(analyser.settings, overrides)
+    config = configure(analyser.settings)
     with loader.spans.span("expand"):
         labels = expand(loader, patterns, tests_only)
     found: list[Configured] = []
@@ -80,11 +87,17 @@ def _analyse(
     return Answer(lines_of(found), tuple(errors), analyser.locks, analyser, found)
 
 
-def configuration(settings: Mapping[str, Setting], overrides: Mapping[str, str]) -> Configuration:
-    """Every setting's value; SettingError for an unknown name or value."""
+def configuration(
+    settings: Mapping[str, Setting], overrides: Mapping[str, str], origins: Mapping[str, str] | None = None
+) -> Configuration:
+    """Every setting's value; SettingError for an unknown name or value, with its origin."""
     values = {name: setting.default for name, setting in settings.items()}
     for name, text in overrides.items():
-        values[name] = find_setting(settings, name).parse(text)
+        try:
+            values[name] = find_setting(settings, name).parse(text)
+        except SettingError as error:
+            where = f"{origins[name]}: " if origins else ""
+            raise SettingError(f"{where}{error.message}", hint=error.hint) from None
     return Configuration.of(values)
 
 
@@ -106,7 +119,7 @@ def _named(loader: Loader, pattern: Pattern) -> list[Label]:
         label = Label(pattern.package, pattern.name)
         package = loader.package(label.package)
         if label.name not in package.declarations:
-            raise BuildFileError(f"there is no target {label}", hint=did_you_mean(label.name, package.declarations))
+            raise _absent(loader, label)
         return [label]
     paths = loader.packages(pattern.package) if pattern.recursive else [pattern.package]
     if not paths:
@@ -117,6 +130,14 @@ def _named(loader: Loader, pattern: Pattern) -> list[Label]:
         for declaration in loader.package(path).declarations.values()
         if MANUAL not in (declaration.attrs.get("tags") or ())
     ]
+
+
+def _absent(loader: Loader, label: Label) -> BuildFileError:
+    error = loader.package(label.package).absent(label.name)
+    path = f"{label.package}/{label.name}".strip("/")
+    if (loader.workspace / path / BUILD_FILE).is_file():
+        error.hint = f"//{path} is a package: name //{path}:all, or one of its targets"
+    return error
 
 
 def lines_of(found: Sequence[Configured]) -> GraphLines:
@@ -133,12 +154,3 @@ def lines_of(found: Sequence[Configured]) -> GraphLines:
             actions.setdefault(key, action)
         waiting.extend(reversed(one.deps))
     return GraphLines([*actions.values()], [*targets.values()], tuple(dict.fromkeys(one.id for one in found)))
-
-
-def check_names(settings: Mapping[str, Setting], names: Mapping[str, str], where: str) -> None:
-    """Refuse configuration entries that name no setting."""
-    for name in names:
-        try:
-            find_setting(settings, name)
-        except SettingError as error:
-            raise SettingError(f"{where}: {error.message}", hint=error.hint) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hermetic.errors import BuildFileError, Location, SettingError
+from hermetic.errors import BuildFileError, Location, SettingError, did_you_mean
 from hermetic.loading.select import Select, SelectList
 from hermetic.settings import Setting, Value, find_setting
 
@@ -58,7 +58,9 @@ def _conditions(key: str, settings: Mapping[str, Setting], location: Location) -
         name, equals, text = condition.strip().partition("=")
         if not equals:
             raise SettingError(
-                f"select key {key!r} is not of the form setting=value", location=location, hint='or "default"'
+                f"select key {key!r} is not of the form setting=value",
+                location=location,
+                hint=did_you_mean(name, ("default",)) or 'write "setting=value", or "default" for all others',
             )
         try:
             found.add((name, find_setting(settings, name).parse(text)))

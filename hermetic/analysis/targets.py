@@ -18,7 +18,7 @@ from hermetic.analysis.files import PackageFiles
 from hermetic.analysis.packing import pack
 from hermetic.analysis.rule import Edge
 from hermetic.analysis.targetfile import CONDITIONAL, TOOL
-from hermetic.errors import BuildFileError, HbError, did_you_mean
+from hermetic.errors import BuildFileError, HbError
 from hermetic.label import Label
 from hermetic.loading.declare import Declaration, rule_name
 from hermetic.loading.loader import Loader
@@ -147,7 +147,4 @@ def _missing(to: Place, found: Collected) -> HbError:
     if label.package in found.broken:
         error = found.broken[label.package]
         return BuildFileError(f"{label} cannot be had: {error.location or ''} {error.message}", hint=error.hint)
-    package = found.packages[label.package]
-    if label.name in package.toolchains:
-        return BuildFileError(f"{label} is a toolchain declaration; name its impl instead")
-    return BuildFileError(f"there is no target {label}", hint=did_you_mean(label.name, package.declarations))
+    return found.packages[label.package].absent(label.name)

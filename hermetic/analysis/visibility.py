@@ -35,7 +35,7 @@ def check_words(loader: Loader, declaration: Declaration) -> None:
                 f"{declaration.label} has the visibility {rule!r}, which means nothing",
                 location=declaration.location,
                 label=str(declaration.label),
-                hint=did_you_mean(rule, (PUBLIC, PRIVATE, f"{path}:__pkg__", f"{path}:__subpackages__"))
+                hint=did_you_mean(rule if ":" in rule else f"//visibility:{rule}", (*known, PUBLIC, PRIVATE))
                 or f"use {PUBLIC}, {PRIVATE}, //pkg:__pkg__ or //pkg:__subpackages__",
             )
 

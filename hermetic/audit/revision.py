@@ -50,11 +50,15 @@ def _git(folder: Path, *words: str, more: dict[str, str] | None = None, given: s
             input=os.fsencode(given),
             capture_output=True,
             check=False,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **(more or {})},
+            env={**os.environ, "LC_ALL": "C.UTF-8", "GIT_OPTIONAL_LOCKS": "0", **(more or {})},
         )
     except FileNotFoundError:
         raise CommandLineError("there is no git on this machine", hint="install git") from None
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip() or f"there is no revision {words[-1].partition('^')[0]!r}"
+        said = done.stderr.decode("utf-8", "replace").strip()
+        if "not a git repository" in said:
+            hint = "revisions and commits are those of the git repository the workspace lies in"
+            raise CommandLineError(f"{folder} is in no git repository", hint=hint)
+        said = said or f"there is no revision {words[-1].partition('^')[0]!r}"
         raise CommandLineError(said, hint="git log lists revisions" if words[0] == "rev-parse" else None)
     return os.fsdecode(done.stdout)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.remote import cache_table, checked_table, policy, zones_of
 from hermetic.cli.streams import say
-from hermetic.cli.tidy import size_of
-from hermetic.errors import CommandLineError
+from hermetic.errors import BuildFileError, CommandLineError, Location
+from hermetic.sizes import parse_size
 
 if TYPE_CHECKING:
     from hermetic.cli.workspace import Workspace
@@ -68,7 +68,7 @@ def choose(found: Workspace, args: argparse.Namespace) -> Choice | None:
     """What was asked for; None when it is switched off or the policy refuses it. Raises CommandLineError."""
     table = checked_table(found, "compile-cache", TABLE)
     flag = getattr(args, "compile_cache", None)
-    limit = size_of(table["max_size"])
+    limit = _limit(found, table["max_size"])
     address = None if flag == OFF else _address(flag, table)
     if flag == OFF or not hasattr(args, "compile_cache"):
         return None
@@ -78,6 +78,15 @@ def choose(found: Workspace, args: argparse.Namespace) -> Choice | None:
         hint = f"leave --compile-cache out, or say compile_cache = true in [tool.hb.trust.{refused}]"
         raise CommandLineError(f"the trust policy {refused!r} refuses what a compile cache made", hint=hint)
     return Choice(flag is not None or table["enabled"], table["tool"], limit, address)
+
+
+def _limit(found: Workspace, text: str) -> int:
+    size = parse_size(text)
+    if size is None:
+        where = Location(str(found.root / "pyproject.toml"), 0)
+        message = f"option 'max_size' in [tool.hb.compile-cache] is a size, not {text!r}"
+        raise BuildFileError(message, location=where, hint="write 500M or 20G")
+    return size
 
 
 def _refusal(found: Workspace, args: argparse.Namespace) -> str:
@@ -93,7 +102,7 @@ def _refusal(found: Workspace, args: argparse.Namespace) -> str:
 
 def _address(flag: str | None, table: Mapping[str, Any]) -> Address | None:
     """The bucket of its own. Raises CommandLineError when it is not all said."""
-    from hermetic.store.remote.address import Address, parse
+    from hermetic.store.remote.address import Address, check_endpoint, parse
 
     if flag not in (None, ON):
         address = parse(flag)
@@ -101,6 +110,7 @@ def _address(flag: str | None, table: Mapping[str, Any]) -> Address | None:
             raise CommandLineError(f"a compile cache cannot be at {address}", hint="write s3://bucket/prefix?region=…")
         what = f"--compile-cache={address}"
     elif table["bucket"]:
+        check_endpoint(table["endpoint"])
         options = {name: table[name] for name in ("region", "endpoint") if table[name]}
         address = Address("s3", table["bucket"], table["prefix"].strip("/"), options)
         what = "[tool.hb.compile-cache]"

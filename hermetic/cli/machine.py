@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hermetic.cli.workspace import Workspace
-from hermetic.errors import CommandLineError
+from hermetic.errors import BuildFileError, CommandLineError, Location, did_you_mean
 from hermetic.execution.schedule import Budget
 from hermetic.execution.schedule_ledger import Ledger
 from hermetic.execution.schedule_machine import Machine, capacity
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hermetic.cli.session import Session
     from hermetic.execution.outcome import BuildResult, Reporter
 
+TABLE = ("cpu", "memory")
 LEDGER = "usage.db"  # in the store
 
 
@@ -29,23 +30,33 @@ def jobs_of(args: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def cpus_of(args: argparse.Namespace, workspace: Workspace) -> int:
-    asked = getattr(args, "local_cpu", None) or str(workspace.options["machine"].get("cpu", ""))
-    return _number("--local-cpu", asked) or len(os.sched_getaffinity(0))
+    return _number(*_said(args, workspace, "--local-cpu", "cpu")) or len(os.sched_getaffinity(0))
 
 
 def memory_of(args: argparse.Namespace, workspace: Workspace) -> int:
     """Bytes; 0 when nothing is said."""
-    text = getattr(args, "local_memory", None) or str(workspace.options["machine"].get("memory", ""))
+    where, text = _said(args, workspace, "--local-memory", "memory")
     if text in ("", "auto"):
         return 0
     size = parse_size(text)
     if not size:
-        raise CommandLineError(f"--local-memory {text!r} is not an amount of memory", hint="write it like 512M or 12G")
+        raise CommandLineError(f"{where} {text!r} is not an amount of memory", hint="write it like 512M or 12G")
     return size
 
 
+def _said(args: argparse.Namespace, workspace: Workspace, option: str, name: str) -> tuple[str, str]:
+    """Where a number is said, by an option or else in [tool.hb.machine], and its text."""
+    asked = getattr(args, option.removeprefix("--").replace("-", "_"), None)
+    return (option, asked) if asked else (f"[tool.hb.machine] {name}", str(workspace.options["machine"].get(name, "")))
+
+
 def check(args: argparse.Namespace, workspace: Workspace) -> None:
-    """Before anything is loaded. Raises CommandLineError."""
+    """Before anything is loaded. Raises CommandLineError or BuildFileError."""
+    for name in workspace.options["machine"]:
+        if name not in TABLE:
+            where = Location(str(workspace.root / "pyproject.toml"), 0)
+            hint = did_you_mean(name, TABLE) or f"it knows {', '.join(TABLE)}"
+            raise BuildFileError(f"[tool.hb.machine] has no option {name!r}", location=where, hint=hint)
     for number in (jobs_of, cpus_of, memory_of):
         number(args, workspace)
 

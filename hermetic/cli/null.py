@@ -61,7 +61,11 @@ def _events(null: Null, build_id: str, wall: float) -> None:
     from hermetic.execution.outcome import BuildResult, Silent
     from hermetic.report.events import EventReporter
 
-    told = EventReporter(Silent(), Path(null.watching["--events"]))
+    class Noting(Silent):
+        def note(self, text: str) -> None:
+            say(text)
+
+    told = EventReporter(Noting(), Path(null.watching["--events"]))
     told.planned(0)
     told.end(BuildResult(build_id, {}, wall, unchanged=null.snapshot.actions))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -40,7 +41,15 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
             hint = did_you_mean(word, self._option_string_actions) or hint
+        if chosen := _CHOICE.fullmatch(message):
+            option, word, known = chosen["option"], chosen["word"], chosen["known"].replace("'", "")
+            message = f"{option} cannot be {word!r}" if option.startswith("-") else f"{self.prog} has no {word!r}"
+            hint = did_you_mean(word, known.split(", ")) or f"one of {known}"
         raise CommandLineError(message, hint=hint)
+
+
+# What argparse says of a word that is not one of its choices
+_CHOICE = re.compile(r"argument (?P<option>.+?): invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)")
 
 
 def _joined(words: Sequence[str]) -> list[str]:

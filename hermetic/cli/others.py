@@ -23,7 +23,8 @@ def from_file(path: Path) -> Bundle:
     try:
         return Bundle.decode(path.read_bytes())
     except OSError as error:
-        raise CommandLineError(f"{path} cannot be read: {error.strerror}") from None
+        hint = "hb log ID --export FILE writes one"
+        raise CommandLineError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
     except UserError as error:
         raise CommandLineError(f"{path}: {error.message}", hint=error.hint) from None
 

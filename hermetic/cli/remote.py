@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermetic.cli.streams import say
+from hermetic.cli.workspace import filled
 from hermetic.errors import BuildFileError, CommandLineError, Location, did_you_mean
+from hermetic.sizes import parse_size
 from hermetic.spans import Spans
 
 if TYPE_CHECKING:
@@ -186,7 +188,11 @@ def policy(found: Workspace, args: argparse.Namespace, signer: Signer | None) ->
     if chosen is None:
         chosen = next((name for name in reversed(args.config) if name in known), trust.DEFAULT)
     texts, assisted = _said(found, chosen, known.get(chosen, []))
-    made = replace(trust.Policy.of(chosen, [trust.PublicKey.parse(one) for one in texts]), compile_cache=assisted)
+    try:
+        keys = [trust.PublicKey.parse(one) for one in texts]
+    except CommandLineError as error:
+        raise error.at(Location(str(found.root / "pyproject.toml"), 0), f"[tool.hb.trust] {chosen}") from None
+    made = replace(trust.Policy.of(chosen, keys), compile_cache=assisted)
     if chosen == trust.DEFAULT and signer is not None:
         made = replace(made, keys={**made.keys, signer.public.id: signer.public})
     return made
@@ -209,24 +215,19 @@ def _said(found: Workspace, name: str, value: Any) -> tuple[list[str], bool]:
 def cache_table(found: Workspace) -> dict[str, Any]:
     """[tool.hb.cache], checked, with defaults."""
     full = checked_table(found, "cache", CACHE)
-    _one_of("download", full["download"], DOWNLOADS, Location(str(found.root / "pyproject.toml"), 0))
+    where = Location(str(found.root / "pyproject.toml"), 0)
+    _one_of("download", full["download"], DOWNLOADS, where)
+    _one_of("mode", full["mode"] or MODES[0], MODES, where)
+    size = full["max_size"]
+    if size and parse_size(size) is None:
+        message = f"option 'max_size' in [tool.hb.cache] is a size, not {size!r}"
+        raise BuildFileError(message, location=where, hint="write 500M or 20G")
     return full
 
 
 def checked_table(found: Workspace, title: str, known: Mapping[str, tuple[type, Any]]) -> dict[str, Any]:
     """[tool.hb.TITLE] with defaults. ``known``: name → (type, default). Raises BuildFileError."""
-    table = found.options[title]
-    where = Location(str(found.root / "pyproject.toml"), 0)
-    for name, value in table.items():
-        if name not in known:
-            hint = did_you_mean(name, known) or f"it knows {', '.join(known)}"
-            raise BuildFileError(f"[tool.hb.{title}] has no option {name!r}", location=where, hint=hint)
-        wanted = known[name][0]
-        good = type(value) is wanted
-        if not good or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
-            what = "list of strings" if wanted is list else wanted.__name__
-            raise BuildFileError(f"option {name!r} in [tool.hb.{title}] is a {what}, not {value!r}", location=where)
-    return {name: table.get(name, default) for name, (_, default) in known.items()}
+    return filled(f"tool.hb.{title}", found.options[title], known, Location(str(found.root / "pyproject.toml"), 0))
 
 
 def _one_of(name: str, value: str, known: Sequence[str], where: Location) -> None:

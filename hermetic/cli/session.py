@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermetic.action import ActionGraph, Kind
+from hermetic.action import ActionGraph, Kind, TargetNode
 from hermetic.cli import workspace
 from hermetic.cli.compile_cache import compile_cache
 from hermetic.cli.machine import check, jobs_of, machine, telling
@@ -26,7 +26,7 @@ from hermetic.cli.scratch import scratch_folder
 from hermetic.cli.secrets import vault_of
 from hermetic.cli.watch import Watch, watching
 from hermetic.cli.workspace import Workspace
-from hermetic.errors import ActionError, BuildFileError, FetchError
+from hermetic.errors import ActionError, BuildFileError, CommandLineError, FetchError
 from hermetic.execution.executor import Earlier, Executor, Options
 from hermetic.execution.frontend import Frontend, Loaded, Since
 from hermetic.execution.outcome import BuildResult, Reporter, Silent
@@ -99,6 +99,14 @@ class Session:
             return frontend(self.workspace, spans).graph(
                 patterns, package=self.workspace.package, keep_going=keep_going, tests_only=tests_only, since=since
             )
+
+    def load_one(self, label: str) -> tuple[Loaded, TargetNode]:
+        """For verbs that take one target."""
+        loaded = self.load([label])
+        if len(loaded.graph.requested) != 1:
+            message = f"{label} names {len(loaded.graph.requested)} targets; hb {self.args.verb} takes one"
+            raise CommandLineError(message, hint=f"hb query '{label}' lists them")
+        return loaded, loaded.graph.targets[loaded.graph.requested[0]]
 
     def runner(self) -> Runner:
         return Runner(
@@ -223,4 +231,5 @@ def frontend(found: Workspace, spans: Spans = UNHEARD) -> Frontend:
         deadline=float(found.options["load_deadline"]),
         memory=int(found.options["load_memory"]) << 20,
         spans=spans,
+        origins={name: setting.origin for name, setting in found.settings.items()},
     )

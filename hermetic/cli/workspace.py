@@ -26,6 +26,14 @@ OPTIONS: Mapping[str, tuple[type, Any, str]] = {
     "settings": (dict, {}, "settings in force unless --config or --set says otherwise"),
     "config": (dict, {}, "named sets of settings for --config"),
 }
+# type → what an option of it is, for people, and how one is written
+WORDS: Mapping[type, tuple[str, str]] = {
+    str: ("a text", '{0} = "…"'),
+    int: ("a whole number from 0 up", "{0} = 2"),
+    bool: ("true or false", "{0} = true"),
+    list: ("a list of texts", '{0} = ["…"]'),
+    dict: ("a table", "[{1}.{0}], and its options below"),
+}
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -84,36 +92,57 @@ def find(start: Path, config: Sequence[str] = (), sets: Sequence[str] = ()) -> W
 
 
 def _table(path: Path) -> dict[str, Any] | None:
+    where = Location(str(path), 0)
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+    except PermissionError as error:
+        raise BuildFileError(
+            f"cannot be read: {error.strerror}", location=where, hint=f"run: chmod +r {path}"
+        ) from None
     except OSError:
         return None
     try:
-        found = tomllib.loads(text).get("tool", {}).get("hb")
+        tool = tomllib.loads(data.decode("utf-8")).get("tool")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BuildFileError("is not UTF-8", location=Location(str(path), line)) from None
     except tomllib.TOMLDecodeError as error:
-        raise BuildFileError(f"is not TOML: {error}", location=Location(str(path), 0)) from None
-    return found if isinstance(found, dict) else None
+        raise BuildFileError(f"is not TOML: {error}", location=where) from None
+    found = tool.get("hb") if isinstance(tool, dict) else None
+    if found is not None and not isinstance(found, dict):
+        raise BuildFileError(f"[tool.hb] is a table, not {found!r}", location=where)
+    return found
 
 
 def _checked(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     where = Location(str(path), 0)
-    for name, value in table.items():
-        if name == "secrets":
-            hint = "a pull request can change this file: give values with --secret, HB_SECRET_NAME or secrets.toml"
-            raise BuildFileError("[tool.hb] says nothing about secrets", location=where, hint=hint)
-        if name not in OPTIONS:
-            hint = did_you_mean(name, OPTIONS) or f"it knows {', '.join(OPTIONS)}"
-            raise BuildFileError(f"[tool.hb] has no option {name!r}", location=where, hint=hint)
-        wanted = OPTIONS[name][0]
-        if type(value) is not wanted:
-            raise BuildFileError(f"option {name!r} in [tool.hb] is a {wanted.__name__}, not {value!r}", location=where)
-    options = {name: table.get(name, default) for name, (_, default, _) in OPTIONS.items()}
+    if "secrets" in table:
+        hint = "a pull request can change this file: give values with --secret, HB_SECRET_NAME or secrets.toml"
+        raise BuildFileError("[tool.hb] says nothing about secrets", location=where, hint=hint)
+    options = filled("tool.hb", table, {name: (kind, default) for name, (kind, default, _) in OPTIONS.items()}, where)
     for title, values in {"settings": options["settings"], **_titled(options["config"])}.items():
         plain = isinstance(values, dict) and all(isinstance(one, str | bool | int) for one in values.values())
         if not plain:
             hint = 'write NAME = "VALUE", one per line'
             raise BuildFileError(f"[tool.hb.{title}] is a table of settings, not {values!r}", location=where, hint=hint)
     return options
+
+
+def filled(
+    title: str, table: Mapping[str, Any], known: Mapping[str, tuple[type, Any]], where: Location
+) -> dict[str, Any]:
+    """A table's options with their defaults. ``known``: name → (type, default). Raises BuildFileError."""
+    for name, value in table.items():
+        if name not in known:
+            hint = did_you_mean(name, known) or f"it knows {', '.join(known)}"
+            raise BuildFileError(f"[{title}] has no option {name!r}", location=where, hint=hint)
+        wanted = known[name][0]
+        texts = wanted is not list or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+        if type(value) is not wanted or not texts or (isinstance(value, int) and value < 0):
+            what, form = WORDS[wanted]
+            message = f"option {name!r} in [{title}] is {what}, not {value!r}"
+            raise BuildFileError(message, location=where, hint=f"write {form.format(name, title)}")
+    return {name: table.get(name, default) for name, (_, default) in known.items()}
 
 
 def _titled(configs: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +163,8 @@ def _settings(options: Mapping[str, Any], config: Sequence[str], sets: Sequence[
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise CommandLineError(f"--set {text!r} is not of the form NAME=VALUE")
+            hint = "like --set cuda=13; hb config shows the settings there are"
+            raise CommandLineError(f"--set {text!r} is not of the form NAME=VALUE", hint=hint)
         found[key] = Setting(value, "--set")
     return found
 

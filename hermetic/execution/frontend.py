@@ -22,7 +22,8 @@ PATIENCE = 4  # the deadline is CPU time; this many times as long may pass on a 
 
 @dataclass(frozen=True)
 class Frontend:
-    """How BUILD files of one workspace are loaded. ``cache``: a folder the child may write to."""
+    """How BUILD files of one workspace are loaded. ``origins``: where each of the settings was said, for errors.
+    ``cache``: a folder the child may write to."""
 
     workspace: Path
     exec_platform: str
@@ -32,6 +33,7 @@ class Frontend:
     deadline: float = 120.0
     memory: int = 4 << 30
     spans: Spans = UNHEARD
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def graph(
         self,
@@ -104,6 +106,7 @@ class Frontend:
             **request,
             "workspace": str(self.workspace),
             "settings": dict(self.settings),
+            "origins": dict(self.origins),
             "exec_platform": self.exec_platform,
             "ignore": list(self.ignore),
             "cache": str(self.cache) if self.cache else None,

@@ -101,7 +101,8 @@ def declare(cls: Callable[P, Any]) -> Callable[P, None]:
         draft = current(f"{record.__name__}()")
         location = call_site(draft)
         if args:
-            raise AttributeError_(f"{record.__name__}() takes named attributes only", location=location)
+            hint = 'write name = "…", srcs = […]'
+            raise AttributeError_(f"{record.__name__}() takes named attributes only", location=location, hint=hint)
         _record(draft, cls, record.__name__, attrs, location)
 
     record.__name__ = record.__qualname__ = rule_name(cls)
@@ -137,7 +138,11 @@ def _record(draft: PackageDraft, cls: Any, rule: str, attrs: dict[str, Any], loc
                 f"attribute {attr!r} of {rule} should be a list of strings, not {str(value)[:200]!r}",
                 location=location,
                 label=str(label),
-                hint=f"{attr} cannot be chosen by select()" if "Select" in type(value).__name__ else None,
+                hint=f"{attr} cannot be chosen by select()"
+                if "Select" in type(value).__name__
+                else f"write {attr} = [{value!r}]"
+                if isinstance(value, str)
+                else None,
             )
     _refuse_addresses(attrs, rule, location, str(label))
     draft.claim(name, location)

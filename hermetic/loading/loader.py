@@ -45,6 +45,14 @@ class Package:
     globs: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]
     imports: tuple[str, ...] = ()
 
+    def absent(self, name: str) -> BuildFileError:
+        """That it has no such target, and what it has."""
+        label = Label(self.path, name)
+        if name in self.toolchains:
+            return BuildFileError(f"{label} is a toolchain declaration", hint="name its impl instead")
+        listed = f"//{self.path} has {', '.join(self.declarations) or 'no targets'}"[:300]
+        return BuildFileError(f"there is no target {label}", hint=did_you_mean(name, self.declarations) or listed)
+
 
 class Loader:
     """``ignore``: folders (relative to the workspace) that are never packages."""
@@ -123,8 +131,8 @@ class Loader:
         self.read_files[path] = hashlib.sha256(data).hexdigest()
         return bool(_TOOL_HB.search(data))
 
-    def _near(self, path: str) -> str | None:
-        return did_you_mean(path, self.packages()) if path else None
+    def _near(self, path: str) -> str:
+        return (did_you_mean(path, self.packages()) if path else None) or "hb query --output package //... lists them"
 
     def _load(self, path: str) -> Package:
         file = f"{path}/{BUILD_FILE}" if path else BUILD_FILE
@@ -169,7 +177,9 @@ def prelude(workspace: Path, read_folders: dict[str, str]) -> dict[str, Any]:
     def glob(include: list[str], exclude: list[str] | None = None, allow_empty: bool = False) -> list[str]:
         draft = current("glob()")
         if not isinstance(include, list | tuple) or not isinstance(exclude or [], list | tuple):
-            raise BuildFileError("glob() takes a list of patterns", location=call_site(draft))
+            raise BuildFileError(
+                "glob() takes a list of patterns", location=call_site(draft), hint='write glob(["src/**/*.c"])'
+            )
         try:
             found = glob_files(workspace, draft.path, include, exclude or [], read_folders)
         except BuildFileError as error:

@@ -104,9 +104,10 @@ def _decoded(source: bytes, path: str) -> str:
 
 def _check(node: ast.AST, path: str) -> None:
     where = Location(path, getattr(node, "lineno", 0))
+    operator = getattr(node, "op", None)  # has no line of its own, and is refused at that of its expression
     for kind, (name, instead) in REFUSED.items():
-        if isinstance(node, kind):
-            raise VetError(f"{name} is not allowed in BUILD files", location=_near(node, where), hint=instead)
+        if isinstance(node, kind) or isinstance(operator, kind):
+            raise VetError(f"{name} is not allowed in BUILD files", location=where, hint=instead)
     if not isinstance(node, ALLOWED):
         raise VetError(f"{type(node).__name__} is not allowed in BUILD files", location=where)
     if isinstance(node, ast.FunctionDef):
@@ -126,11 +127,6 @@ def _check(node: ast.AST, path: str) -> None:
     elif isinstance(node, ast.Constant) and isinstance(node.value, float | complex | bytes):
         kind_name = type(node.value).__name__
         raise VetError(f"a {kind_name} constant is not allowed", location=where, hint="use whole numbers and strings")
-
-
-def _near(node: ast.AST, where: Location) -> Location:
-    # operators have no line of their own; the message is still about the file
-    return where if getattr(node, "lineno", 0) else Location(where.path, 0)
 
 
 def _check_function(node: ast.FunctionDef, where: Location) -> None:

@@ -46,8 +46,12 @@ class DiskStore:
         self._token = f"put-{os.getpid()}-{os.urandom(6).hex()}"
         self._numbers = itertools.count()
         with _explained(root):
-            for folder in _FOLDERS:
-                (root / folder).mkdir(parents=True, exist_ok=True)
+            try:
+                for folder in _FOLDERS:
+                    (root / folder).mkdir(parents=True, exist_ok=True)
+            except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+                hint = "choose another folder with --store, $HB_STORE, or store in [tool.hb]"
+                raise StoreError(f"the store {root} cannot be made: {error.strerror}", hint=hint) from None
             _check_version(root)
 
     # --- blobs ----------------------------------------------------------------------------------

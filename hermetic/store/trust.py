@@ -173,7 +173,8 @@ def _from_file(path: Path) -> Signer:
     try:
         return Signer(path.expanduser().read_bytes(), str(path))
     except OSError as error:
-        raise CommandLineError(f"the signing key {path} cannot be read: {error.strerror}") from None
+        hint = f"hb cache keygen --output {path} makes one"
+        raise CommandLineError(f"the signing key {path} cannot be read: {error.strerror}", hint=hint) from None
 
 
 def _from_command(command: Sequence[str]) -> Signer:

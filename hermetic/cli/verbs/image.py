@@ -20,17 +20,17 @@ def main(words: Sequence[str]) -> int:
     add_build(parser)
     args = parser.parse(words)
     if args.what == "tar" and not args.output:
-        raise CommandLineError("hb image tar needs --output FILE")
+        raise CommandLineError("hb image tar needs --output FILE", hint=f"hb image tar {args.label} -o image.tar")
     if args.what == "validate" and (Path(args.label) / "oci-layout").exists():
         return _validate(Path(args.label))
     from hermetic.cli.building import build
     from hermetic.cli.session import session
 
     with session(args) as found:
-        loaded = found.load([args.label])
-        target = loaded.graph.targets[loaded.graph.requested[0]]
+        loaded, target = found.load_one(args.label)
         if target.layout != "image":
-            raise CommandLineError(f"{args.label} is not an image")
+            hint = "hb query 'kind(\"image rule\", //...)' lists images"
+            raise CommandLineError(f"{target.label} is not an image", hint=hint)
         code = build(found, lambda _: loaded, ["image", *words]).exit_code
         if code:
             return code

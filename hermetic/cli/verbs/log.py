@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hermetic.store.disk import DiskStore
 
 SHOWN = 20
+NAME_A_FILE = "name a file; its folder must be there"
 NO_TIME = ("hit-local", "hit-remote", "skipped")  # outcomes of what did not run
 
 
@@ -93,7 +94,10 @@ def _hand_over(args: argparse.Namespace, history: History, head: Head, store: Di
 
     past = Past(history, store)
     if args.export:
-        Path(args.export).write_bytes(bundle_of(past, head, store).encode())
+        try:
+            Path(args.export).write_bytes(bundle_of(past, head, store).encode())
+        except OSError as error:
+            raise CommandLineError(f"{args.export} cannot be written: {error.strerror}", hint=NAME_A_FILE) from None
     if args.publish:
         from hermetic.cli.others import publish_build
 

@@ -25,10 +25,7 @@ def main(words: Sequence[str]) -> int:
     from hermetic.execution.publish import shown
 
     with session(args) as found:
-        loaded = found.load([args.label])
-        if len(loaded.graph.requested) != 1:
-            raise CommandLineError(f"{args.label} names {len(loaded.graph.requested)} targets; hb run takes one")
-        target = loaded.graph.targets[loaded.graph.requested[0]]
+        loaded, target = found.load_one(args.label)
         if target.layout in ("image", "index"):
             hint = f"hb image tar {target.label} -o image.tar makes a file that podman load and docker load read"
             raise CommandLineError(f"{target.label} is an image", hint=hint)

@@ -27,9 +27,8 @@ def main(words: Sequence[str]) -> int:
     with session(args) as found:
         from hermetic.execution.inspect import prepare
 
-        action, keyed, runner = prepare(
-            found.load([args.label]), found.runner(), found.fetch, found.jobs, args.mnemonic
-        )
+        loaded, _ = found.load_one(args.label)
+        action, keyed, runner = prepare(loaded, found.runner(), found.fetch, found.jobs, args.mnemonic)
         work = Path(tempfile.mkdtemp(dir=found.scratch))
         try:
             print(f"the command of {action.label} is:\n  {' '.join(action.argv)}", file=sys.stderr)

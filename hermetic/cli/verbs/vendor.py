@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hermetic.cli.options import Parser, add_build
+from hermetic.errors import CommandLineError
 
 
 def main(words: Sequence[str]) -> int:
@@ -20,6 +21,8 @@ def main(words: Sequence[str]) -> int:
     add_build(parser)
     args = parser.parse(words)
     folder, args.vendor = Path(args.dir).absolute(), None
+    if folder.exists() and not folder.is_dir():
+        raise CommandLineError(f"{folder} is not a folder", hint="hb vendor DIR PATTERN…: the folder comes first")
     from hermetic.action import Mode
     from hermetic.cli.session import session
     from hermetic.cli.verbs.fetch import main as fetch

@@ -24,6 +24,7 @@ from hermetic.store.remote.protocol import Remote
 
 OPTIONS = ("mode", "zone", "endpoint", "region", "ca", "cert", "key", "timeout", "header")
 SCHEMES = ("s3", "http", "https", "grpc", "grpcs")
+FORMS = "write s3://bucket/prefix, http(s)://host:port/path or grpc(s)://host:port/instance"
 TIMEOUT = 5.0
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?", re.ASCII)
 _ZONE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
@@ -83,10 +84,9 @@ def parse(url: str, environ: Mapping[str, str] = os.environ) -> Address:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise CommandLineError(f"the remote cache is not a URL: {error}") from None
-    if parts.scheme not in SCHEMES or not parts.hostname:
-        hint = "write s3://bucket/prefix, http(s)://host:port/path or grpc(s)://host:port/instance"
-        raise CommandLineError(f"the remote cache {_shown(parts)!r} is not of a kind hb knows", hint=hint)
+        raise CommandLineError(f"the remote cache is not a URL: {error}", hint=FORMS) from None
+    if parts.scheme not in SCHEMES or not parts.hostname or any(map(str.isspace, parts.netloc)):
+        raise CommandLineError(f"the remote cache {_shown(parts)!r} is not of a kind hb knows", hint=FORMS)
     options: dict[str, str] = {}
     headers: list[tuple[str, str]] = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -100,7 +100,9 @@ def parse(url: str, environ: Mapping[str, str] = os.environ) -> Address:
     if "zone" in options:
         check_zone(options["zone"])
     if not _SECONDS.fullmatch(options.get("timeout", "1")):
-        raise CommandLineError(f"the remote cache's timeout {options['timeout']!r} is not a number of seconds")
+        message = f"the remote cache's timeout {options['timeout']!r} is not a number of seconds"
+        raise CommandLineError(message, hint="write timeout=20")
+    check_endpoint(options.get("endpoint", ""))
     if "mode" in options:
         mode(options["mode"])
     host = parts.netloc.rpartition("@")[2]
@@ -113,8 +115,14 @@ def mode(text: str) -> Mode:
     try:
         return Mode(text)
     except ValueError:
-        hint = did_you_mean(text, list(Mode)) or f"one of {', '.join(Mode)}"
+        hint = did_you_mean(text, [one.value for one in Mode]) or f"one of {', '.join(Mode)}"
         raise CommandLineError(f"a remote cache has no mode {text!r}", hint=hint) from None
+
+
+def check_endpoint(text: str) -> None:
+    """Of an S3 server other than AWS. "" for none."""
+    if text and not text.startswith(("https://", "http://")):
+        raise CommandLineError(f"the endpoint {text!r} is not a URL", hint="write endpoint=https://host:port")
 
 
 def check_zone(text: str) -> str:
@@ -144,7 +152,7 @@ def connect(address: Address) -> Remote:
 def _header(text: str, environ: Mapping[str, str]) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise CommandLineError(f"the header {name!r} is not of the form Name:Value")
+        raise CommandLineError(f"the header {name!r} is not of the form Name:Value", hint="header=Name:$VARIABLE")
     value = value.strip()
     if value.startswith("$"):
         if value[1:] not in environ:

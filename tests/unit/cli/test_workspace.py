@@ -11,7 +11,7 @@ from hermetic.errors import BuildFileError, CommandLineError
 
 
 def workspace(folder: Path, text: str) -> Path:
-    (folder / "pyproject.toml").write_text(text)
+    (folder / "pyproject.toml").write_text(text, errors="surrogateescape")
     return folder
 
 
@@ -45,13 +45,17 @@ def test_later_settings_win_and_know_where_they_come_from(tmp_path: Path) -> Non
     ("text", "phrase"),
     [
         ("[tool.hb]\njbos = 2\n", "did you mean 'jobs'"),
-        ('[tool.hb]\njobs = "2"\n', "'jobs' in [tool.hb] is a int"),
-        ("[tool.hb]\njobs = true\n", "is a int"),
-        ("[tool.hb]\nsettings = 1\n", "is a dict"),
+        ('[tool.hb]\njobs = "2"\n', "'jobs' in [tool.hb] is a whole number"),
+        ("[tool.hb]\njobs = true\n", "is a whole number"),
+        ("[tool.hb]\nsettings = 1\n", "is a table"),
         ("[tool.hb.config]\nx = 1\n", "[tool.hb.config.x] is a table of settings"),
         ("[tool.hb.config.x]\na = [1]\n", "[tool.hb.config.x] is a table of settings"),
         ("[tool.hb.settings]\na = {}\n", "[tool.hb.settings] is a table of settings"),
         ("[tool.hb\n", "is not TOML"),
+        ("[tool.hb]\njobs = -1\n", "is a whole number from 0 up, not -1"),
+        ("[tool.hb]\nignore = [1]\n", "is a list of texts, not [1]"),
+        ("[tool]\nhb = 1\n", "[tool.hb] is a table, not 1"),
+        ('#\n[tool.hb]\nstore = "\udcff"\n', "pyproject.toml:3: is not UTF-8"),
     ],
 )
 def test_a_wrong_file(tmp_path: Path, text: str, phrase: str) -> None:
