@@ -82,6 +82,7 @@ def build_on(
     before = set(past.columns.targets)
 
     def witness() -> Witness:
+        """Of a source that no action was looked at for: what it was when the results were made, not what it is now."""
         same = {path: sha for path, sha in snapshot.witness.digests.items() if path not in past.changed}
         files = warm.files_of(found, {**same, **front}, paths)
         return snapshot.witness.continued(files, loaded.read_folders, found.states.digest)
@@ -98,9 +99,7 @@ def build_on(
             if name not in rows or columns.targets[number] not in before
         ],
         lambda result: remember_graph(found, loaded, command, snapshot.state, columns, kept, result),
-        lambda: snapshot.witness.continued(
-            warm.files_of(found, front, paths), loaded.read_folders, found.states.digest
-        ),
+        witness,
         len(front),
         loaded.memory,
     )

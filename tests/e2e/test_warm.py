@@ -289,6 +289,27 @@ def test_a_doubtful_success_is_not_remembered(hb: Hb, monkeypatch: pytest.Monkey
     assert hb.build("//:one", "//:t1").way == "nothing"
 
 
+@pytest.mark.parametrize("first", [append("BUILD.py", "# so\n"), edit("left/b.txt", "new")], ids=["part", "sources"])
+def test_an_edit_while_a_part_is_built_is_noticed(
+    hb: Hb, monkeypatch: pytest.MonkeyPatch, first: Callable[[Path], object]
+) -> None:
+    """Of a source that this build has no reason to look at: it is what it was when its result was made."""
+    hb.build("//...")
+    first(hb.root)
+    with monkeypatch.context() as meanwhile:
+        run = Executor.run
+
+        def running(*args, **kwargs):
+            result = run(*args, **kwargs)
+            edit("left/a.txt", "meanwhile")(hb.root)
+            return result
+
+        meanwhile.setattr(Executor, "run", running)
+        hb.build("//...")
+    assert hb.build("//...").built == 2
+    assert (hb.root / "hb-out/one/picked").read_text() == "meanwhile"
+
+
 def test_each_command_line_has_its_own(hb: Hb) -> None:
     hb.build("//:one")
     assert hb.build("//:both").way == "loaded"
