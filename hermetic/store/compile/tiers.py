@@ -8,7 +8,6 @@ the bucket behind the build.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -40,9 +39,9 @@ class Tiers:
     def open(self, key: str) -> tuple[BinaryIO, int] | None:
         """A stream of an object and its size, or None. The caller closes it."""
         found = self.objects.open(key)
-        if found is not None or self.bucket is None or key in self._missed:
+        if found is not None or self._guard is None or key in self._missed:
             return found
-        data = self._fetched(self.bucket, key)
+        data = self._fetched(self._guard, key)
         if data is None:
             return None
         self.objects.put(key, data)
@@ -53,8 +52,8 @@ class Tiers:
         keys = [key for key in list(held.keys()) if self.objects.take(held, key)]
         with self._lock:
             self._missed.difference_update(keys)
-        if self.bucket is not None and self.bucket.writes:
-            self._sent += [self._senders.submit(self._send, self.bucket, key) for key in keys]
+        if self._guard is not None and self._guard.remote.writes:
+            self._sent += [self._senders.submit(self._send, self._guard, key) for key in keys]
 
     def waiting(self) -> int:
         """How many objects are not sent yet."""
@@ -70,24 +69,20 @@ class Tiers:
         """What went wrong with the bucket first, or ""."""
         return next(iter(self._guard.problems), "") if self._guard is not None else ""
 
-    def _fetched(self, bucket: Bucket, key: str) -> bytes | None:
+    def _fetched(self, guard: Guard[Bucket], key: str) -> bytes | None:
         with suppress(RemoteError):
-            data: bytes | None = self._ask(lambda: bucket.get_object(key))
+            data = guard.ask(lambda bucket: bucket.get_object(key))
             if data is not None:
                 return data
             with self._lock:
                 self._missed.add(key)  # once in a build is enough
         return None
 
-    def _send(self, bucket: Bucket, key: str) -> None:
+    def _send(self, guard: Guard[Bucket], key: str) -> None:
         data = self.objects.read(key)
         if data is not None:
             with suppress(RemoteError):
-                self._ask(lambda: bucket.put_object(key, data))
-
-    def _ask(self, call: Callable[[], bytes | None]) -> bytes | None:
-        assert self._guard is not None
-        return self._guard.ask(lambda _: call())
+                guard.ask(lambda bucket: bucket.put_object(key, data))
 
 
 def tier_folder(root: Path, space: str) -> Path:

@@ -27,7 +27,7 @@ from hermetic.store.remote.frames import BadFrame
 from hermetic.store.remote.guard import Guard
 from hermetic.store.remote.known import Known
 from hermetic.store.remote.promises import Place, Promises, TreePromise
-from hermetic.store.remote.protocol import RemoteError, Sink
+from hermetic.store.remote.protocol import Remote, RemoteError, Sink
 
 WIDTH = 16  # requests at the same time
 SMALL = 256 << 10  # blobs up to this size travel in batches, where there are batches
@@ -42,7 +42,9 @@ class Losses:
 
 
 class Downloads:
-    def __init__(self, guard: Guard, disk: DiskStore, promises: Promises, known: Known, zones: Sequence[str]) -> None:
+    def __init__(
+        self, guard: Guard[Remote], disk: DiskStore, promises: Promises, known: Known, zones: Sequence[str]
+    ) -> None:
         self._guard = guard
         self._disk = disk
         self._promises = promises

@@ -10,12 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from hermetic.store.remote.protocol import Remote, RemoteError
+from hermetic.store.remote.protocol import RemoteError
 
 PATIENCE = 3
 REST = 30.0
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+R = TypeVar("R", bound=Named)
 T = TypeVar("T")
 
 
@@ -23,8 +31,8 @@ class Resting(RemoteError):
     """Not asked, because the remote failed too often."""
 
 
-class Guard:
-    def __init__(self, remote: Remote, clock: Callable[[], float] = time.monotonic) -> None:
+class Guard(Generic[R]):
+    def __init__(self, remote: R, clock: Callable[[], float] = time.monotonic) -> None:
         self.remote = remote
         self.failures = 0
         self.problems: dict[str, None] = {}  # in the order they came up
@@ -33,7 +41,7 @@ class Guard:
         self._row = 0
         self._until = 0.0
 
-    def ask(self, call: Callable[[Remote], T]) -> T:
+    def ask(self, call: Callable[[R], T]) -> T:
         """What ``call`` returns. Raises RemoteError."""
         with self._lock:
             if self._clock() < self._until:

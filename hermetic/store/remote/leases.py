@@ -19,7 +19,7 @@ from hermetic.store.remote.bucket import Bucket
 from hermetic.store.remote.guard import Guard
 from hermetic.store.remote.known import ALONE, Known
 from hermetic.store.remote.ledger import Name
-from hermetic.store.remote.protocol import RemoteError
+from hermetic.store.remote.protocol import Remote, RemoteError
 
 USED = "lease:"  # before a zone: among the hints, what was named in a lease
 
@@ -29,7 +29,7 @@ class Condemned(RemoteError):
 
 
 class Leases:
-    def __init__(self, guard: Guard, known: Known, zone: str, clocks: ledger.Clocks | None = None) -> None:
+    def __init__(self, guard: Guard[Remote], known: Known, zone: str, clocks: ledger.Clocks | None = None) -> None:
         self._guard = guard
         self._known = known
         self._zone = zone

@@ -28,7 +28,7 @@ from hermetic.store.remote.known import ALONE, Known
 from hermetic.store.remote.leases import Condemned, Leases
 from hermetic.store.remote.ledger import Name
 from hermetic.store.remote.promises import Promises
-from hermetic.store.remote.protocol import RemoteError
+from hermetic.store.remote.protocol import Remote, RemoteError
 from hermetic.store.remote.turns import Crew
 from hermetic.store.trust import Policy, Signer, Untrusted
 
@@ -73,7 +73,7 @@ class _Job:
 class Uploads:
     def __init__(
         self,
-        guard: Guard,
+        guard: Guard[Remote],
         disk: DiskStore,
         promises: Promises,
         read: Callable[[Digest], bytes],
