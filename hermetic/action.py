@@ -98,12 +98,6 @@ class Inside:
 Ref: TypeAlias = Made | SourceFile | SourceTree | Inline | Inside
 
 
-def kind_of(ref: Ref) -> Kind:
-    if isinstance(ref, Made | Inside):
-        return ref.kind
-    return Kind.TREE if isinstance(ref, SourceTree) else Kind.BLOB
-
-
 @dataclass(frozen=True, slots=True)
 class Input:
     """``ref`` appears at the absolute ``path``. Trees may share paths: they are merged, in order.

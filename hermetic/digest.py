@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -44,14 +43,6 @@ class Digest:
         """Digest of everything left in ``stream``, read in 1 MiB pieces."""
         state, size = hashlib.sha256(), 0
         while chunk := stream.read(CHUNK):
-            state.update(chunk)
-            size += len(chunk)
-        return Digest(state.hexdigest(), size)
-
-    @staticmethod
-    def of_chunks(chunks: Iterable[bytes]) -> Digest:
-        state, size = hashlib.sha256(), 0
-        for chunk in chunks:
             state.update(chunk)
             size += len(chunk)
         return Digest(state.hexdigest(), size)

@@ -68,7 +68,7 @@ def _input_object(one: Input) -> list[Any]:
 
 
 def action_object(action: Action) -> dict[str, Any]:
-    """Every field of an action, in JSON's types."""
+    """Every field of an action, in JSON's types; a rare one only where it says something."""
     return {
         **{name: getattr(action, name) for name in _SIMPLE},
         "location": [action.location.path, action.location.line],
@@ -80,12 +80,13 @@ def action_object(action: Action) -> dict[str, Any]:
         "env": [list(pair) for pair in action.env],
         "platform": [list(pair) for pair in action.platform],
         "settings": [list(pair) for pair in action.settings],
-        **({"resources": [list(pair) for pair in action.resources]} if action.resources else {}),
-        **({"secrets": list(action.secrets)} if action.secrets else {}),
-        **({"secret_generation": action.secret_generation} if action.secret_generation else {}),
-        **({"launchers": [list(pair) for pair in action.launchers]} if action.launchers else {}),
-        **({"compile_cache": True} if action.compile_cache else {}),
+        **{name: _plain(value) for name in _RARE if (value := getattr(action, name))},
     }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as JSON's lists."""
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 _ODD = frozenset(("", ".", ".."))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hermetic.action import Action, ActionGraph, TargetNode
 from hermetic.analysis.codec import (
@@ -30,11 +30,15 @@ T = TypeVar("T")
 
 
 def action_line(action: Action) -> bytes:
-    return json.dumps(action_object(action), separators=(",", ":")).encode()
+    return _line(action_object(action))
 
 
 def target_line(target: TargetNode) -> bytes:
-    return json.dumps(target_object(target), separators=(",", ":")).encode()
+    return _line(target_object(target))
+
+
+def _line(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 def action_in(line: bytes) -> Action:

@@ -9,7 +9,7 @@ counts as affected.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hermetic.action import ActionGraph, TargetNode
@@ -112,7 +112,3 @@ def _causes(now: Tree, target: TargetNode, explanation: Explanation) -> tuple[Ca
             one = explanation.steps.get(number)
             found.update(dict.fromkeys(sorted(one.causes, key=lambda cause: cause.text) if one else ()))
     return tuple(found) or (Cause("source", f"files of {target.label} changed"),)
-
-
-def labels_of(rows: Iterable[Affected]) -> list[str]:
-    return list(dict.fromkeys(row.target.label for row in rows))

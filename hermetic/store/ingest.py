@@ -62,14 +62,6 @@ def ingest_open(fd: int, store: BlobStore, *, take: bool = False, special: int =
             os.close(entry.fd)
 
 
-def ingest_file(path: Path, store: BlobStore, *, take: bool = False) -> File:
-    """A single regular file; ActionError for anything else."""
-    found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise ActionError(f"{path.name} is {kind_name(found.st_mode)}, not a regular file")
-    return file_node(found.st_mode, store.put_file(path, take=take))
-
-
 def file_node(mode: int, digest: Digest, keep: int = SPECIAL) -> File:
     executable = bool(mode & 0o100)
     special = mode & keep
