@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hermetic/proto/hb.proto\x12\x05hb.v1\":\n\nTraceEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"q\n\x08KeyTrace\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08mnemonic\x18\x02 \x01(\t\x12\"\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x11.hb.v1.TraceEntry\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\"\x89\x01\n\x08\x45nvelope\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0cpayload_type\x18\x02 \x01(\t\x12-\n\nsignatures\x18\x03 \x03(\x0b\x32\x19.hb.v1.Envelope.Signature\x1a\'\n\tSignature\x12\x0b\n\x03sig\x18\x01 \x01(\x0c\x12\r\n\x05keyid\x18\x02 \x01(\t\"\x89\x01\n\x0bWhereabouts\x12\x0e\n\x06remote\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12&\n\x05packs\x18\x03 \x03(\x0b\x32\x17.hb.v1.Whereabouts.Pack\x12\x0e\n\x06signer\x18\x04 \x01(\t\x1a$\n\x04Pack\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\"\xb3\x01\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x05where\x18\x02 \x01(\x0b\x32\x12.hb.v1.Whereabouts\x12\x0e\n\x06result\x18\x03 \x01(\x0c\x12\x0e\n\x06inline\x18\x04 \x03(\x0c\x12\x0f\n\x07written\x18\x05 \x01(\x03\x12\x0e\n\x06writer\x18\x06 \x01(\t\x12\x1b\n\x05needs\x18\x07 \x03(\x0b\x32\x0c.hb.v1.Names\x12\x1c\n\x06spares\x18\x08 \x03(\x0b\x32\x0c.hb.v1.Names\"%\n\x05Names\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0e\n\x06hashes\x18\x02 \x01(\x0c\"&\n\x05Lease\x12\x1d\n\x07results\x18\x01 \x03(\x0b\x32\x0c.hb.v1.Names\"(\n\tCondemned\x12\x1b\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x0c.hb.v1.Names\"\x17\n\x05Waits\x12\x0e\n\x06leases\x18\x01 \x03(\t\"\x1c\n\tPackIndex\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"]\n\x05Usage\x12\x0c\n\x04peak\x18\x01 \x01(\x03\x12\x0b\n\x03\x63pu\x18\x02 \x01(\x01\x12\x0c\n\x04wall\x18\x03 \x01(\x01\x12\x0c\n\x04read\x18\x04 \x01(\x03\x12\x0f\n\x07written\x18\x05 \x01(\x03\x12\x0c\n\x04jobs\x18\x06 \x01(\x05\"\xd5\x01\n\x0c\x43ompileCache\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\x0c\n\x04hits\x18\x02 \x01(\x03\x12\x0e\n\x06misses\x18\x03 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x04 \x01(\x03\x12\x33\n\x08uncached\x18\x05 \x03(\x0b\x32!.hb.v1.CompileCache.UncachedEntry\x12\x0e\n\x06served\x18\x06 \x01(\x03\x12\x0f\n\x07written\x18\x07 \x01(\x03\x1a/\n\rUncachedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hermetic/proto/hb.proto\x12\x05hb.v1\":\n\nTraceEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"q\n\x08KeyTrace\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08mnemonic\x18\x02 \x01(\t\x12\"\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x11.hb.v1.TraceEntry\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\"\x89\x01\n\x08\x45nvelope\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0cpayload_type\x18\x02 \x01(\t\x12-\n\nsignatures\x18\x03 \x03(\x0b\x32\x19.hb.v1.Envelope.Signature\x1a\'\n\tSignature\x12\x0b\n\x03sig\x18\x01 \x01(\x0c\x12\r\n\x05keyid\x18\x02 \x01(\t\"\xd9\x01\n\x0bWhereabouts\x12\x0e\n\x06remote\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12&\n\x05packs\x18\x03 \x03(\x0b\x32\x17.hb.v1.Whereabouts.Pack\x12\x0e\n\x06signer\x18\x04 \x01(\t\x12\r\n\x05named\x18\x05 \x03(\r\x12\'\n\x05trees\x18\x06 \x03(\x0b\x32\x18.hb.v1.Whereabouts.Files\x1a$\n\x04Pack\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x1a\x16\n\x05\x46iles\x12\r\n\x05packs\x18\x01 \x03(\r\"\x95\x01\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x05where\x18\x02 \x01(\x0b\x32\x12.hb.v1.Whereabouts\x12\x0e\n\x06result\x18\x03 \x01(\x0c\x12\x0e\n\x06inline\x18\x04 \x03(\x0c\x12\x0f\n\x07written\x18\x05 \x01(\x03\x12\x0e\n\x06writer\x18\x06 \x01(\t\x12\x1b\n\x05needs\x18\x07 \x03(\x0b\x32\x0c.hb.v1.Names\"%\n\x05Names\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0e\n\x06hashes\x18\x02 \x01(\x0c\"&\n\x05Lease\x12\x1d\n\x07results\x18\x01 \x03(\x0b\x32\x0c.hb.v1.Names\"(\n\tCondemned\x12\x1b\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x0c.hb.v1.Names\"\x17\n\x05Waits\x12\x0e\n\x06leases\x18\x01 \x03(\t\"\x1c\n\tPackIndex\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"]\n\x05Usage\x12\x0c\n\x04peak\x18\x01 \x01(\x03\x12\x0b\n\x03\x63pu\x18\x02 \x01(\x01\x12\x0c\n\x04wall\x18\x03 \x01(\x01\x12\x0c\n\x04read\x18\x04 \x01(\x03\x12\x0f\n\x07written\x18\x05 \x01(\x03\x12\x0c\n\x04jobs\x18\x06 \x01(\x05\"\xd5\x01\n\x0c\x43ompileCache\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\x0c\n\x04hits\x18\x02 \x01(\x03\x12\x0e\n\x06misses\x18\x03 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x04 \x01(\x03\x12\x33\n\x08uncached\x18\x05 \x03(\x0b\x32!.hb.v1.CompileCache.UncachedEntry\x12\x0e\n\x06served\x18\x06 \x01(\x03\x12\x0f\n\x07written\x18\x07 \x01(\x03\x1a/\n\rUncachedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,25 +43,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENVELOPE_SIGNATURE']._serialized_start=308
   _globals['_ENVELOPE_SIGNATURE']._serialized_end=347
   _globals['_WHEREABOUTS']._serialized_start=350
-  _globals['_WHEREABOUTS']._serialized_end=487
-  _globals['_WHEREABOUTS_PACK']._serialized_start=451
-  _globals['_WHEREABOUTS_PACK']._serialized_end=487
-  _globals['_ENTRY']._serialized_start=490
-  _globals['_ENTRY']._serialized_end=669
-  _globals['_NAMES']._serialized_start=671
-  _globals['_NAMES']._serialized_end=708
-  _globals['_LEASE']._serialized_start=710
-  _globals['_LEASE']._serialized_end=748
-  _globals['_CONDEMNED']._serialized_start=750
-  _globals['_CONDEMNED']._serialized_end=790
-  _globals['_WAITS']._serialized_start=792
-  _globals['_WAITS']._serialized_end=815
-  _globals['_PACKINDEX']._serialized_start=817
-  _globals['_PACKINDEX']._serialized_end=845
-  _globals['_USAGE']._serialized_start=847
-  _globals['_USAGE']._serialized_end=940
-  _globals['_COMPILECACHE']._serialized_start=943
-  _globals['_COMPILECACHE']._serialized_end=1156
-  _globals['_COMPILECACHE_UNCACHEDENTRY']._serialized_start=1109
-  _globals['_COMPILECACHE_UNCACHEDENTRY']._serialized_end=1156
+  _globals['_WHEREABOUTS']._serialized_end=567
+  _globals['_WHEREABOUTS_PACK']._serialized_start=507
+  _globals['_WHEREABOUTS_PACK']._serialized_end=543
+  _globals['_WHEREABOUTS_FILES']._serialized_start=545
+  _globals['_WHEREABOUTS_FILES']._serialized_end=567
+  _globals['_ENTRY']._serialized_start=570
+  _globals['_ENTRY']._serialized_end=719
+  _globals['_NAMES']._serialized_start=721
+  _globals['_NAMES']._serialized_end=758
+  _globals['_LEASE']._serialized_start=760
+  _globals['_LEASE']._serialized_end=798
+  _globals['_CONDEMNED']._serialized_start=800
+  _globals['_CONDEMNED']._serialized_end=840
+  _globals['_WAITS']._serialized_start=842
+  _globals['_WAITS']._serialized_end=865
+  _globals['_PACKINDEX']._serialized_start=867
+  _globals['_PACKINDEX']._serialized_end=895
+  _globals['_USAGE']._serialized_start=897
+  _globals['_USAGE']._serialized_end=990
+  _globals['_COMPILECACHE']._serialized_start=993
+  _globals['_COMPILECACHE']._serialized_end=1206
+  _globals['_COMPILECACHE_UNCACHEDENTRY']._serialized_start=1159
+  _globals['_COMPILECACHE_UNCACHEDENTRY']._serialized_end=1206
 # @@protoc_insertion_point(module_scope)

@@ -159,16 +159,48 @@ class Whereabouts(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Files(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PACKS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def packs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """of its files, in the order of a walk"""
+
+        def __init__(
+            self,
+            *,
+            packs: _abc.Iterable[_builtins.int] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["packs", b"packs"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REMOTE_FIELD_NUMBER: _builtins.int
     ZONE_FIELD_NUMBER: _builtins.int
     PACKS_FIELD_NUMBER: _builtins.int
     SIGNER_FIELD_NUMBER: _builtins.int
+    NAMED_FIELD_NUMBER: _builtins.int
+    TREES_FIELD_NUMBER: _builtins.int
     remote: _builtins.str
     zone: _builtins.str
     signer: _builtins.str
     """set by the reader: the key that vouched for the result"""
     @_builtins.property
     def packs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Whereabouts.Pack]: ...
+    @_builtins.property
+    def named(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which pack each blob is in: n for the nth, 0 for one that travels inline or has an object of its own.
+        blobs that the result names: files, logs, then the trees' messages
+        """
+
+    @_builtins.property
+    def trees(self) -> _containers.RepeatedCompositeFieldContainer[Global___Whereabouts.Files]:
+        """of each output directory"""
+
     def __init__(
         self,
         *,
@@ -176,10 +208,12 @@ class Whereabouts(_message.Message):
         zone: _builtins.str = ...,
         packs: _abc.Iterable[Global___Whereabouts.Pack] | None = ...,
         signer: _builtins.str = ...,
+        named: _abc.Iterable[_builtins.int] | None = ...,
+        trees: _abc.Iterable[Global___Whereabouts.Files] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["packs", b"packs", "remote", b"remote", "signer", b"signer", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["named", b"named", "packs", b"packs", "remote", b"remote", "signer", b"signer", "trees", b"trees", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,7 +232,6 @@ class Entry(_message.Message):
     WRITTEN_FIELD_NUMBER: _builtins.int
     WRITER_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
-    SPARES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """of the action: an entry copied to another key is refused"""
     result: _builtins.bytes
@@ -217,10 +250,6 @@ class Entry(_message.Message):
     def needs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Names]:
         """objects the outputs come from: without one of them the entry is broken"""
 
-    @_builtins.property
-    def spares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Names]:
-        """objects some of them may come from instead"""
-
     def __init__(
         self,
         *,
@@ -231,11 +260,10 @@ class Entry(_message.Message):
         written: _builtins.int = ...,
         writer: _builtins.str = ...,
         needs: _abc.Iterable[Global___Names] | None = ...,
-        spares: _abc.Iterable[Global___Names] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "key", b"key", "needs", b"needs", "result", b"result", "spares", b"spares", "where", b"where", "writer", b"writer", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "key", b"key", "needs", b"needs", "result", b"result", "where", b"where", "writer", b"writer", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

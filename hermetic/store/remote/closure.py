@@ -1,4 +1,7 @@
-"""What a result needs to be whole: its blobs, and the messages that stand for its trees."""
+"""What a result needs to be whole: its blobs, and the messages that stand for its trees.
+
+``named`` and ``Closure.trees`` are the order in which an entry says which pack each blob is in.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,14 @@ from hermetic.store.remote import entry
 @dataclass
 class Closure:
     """``result``: with the digests of tree messages; ``blobs``: everything it takes, in order; ``made``: the
-    tree messages, which are in no store; ``inline``: what travels with the result."""
+    tree messages, which are in no store; ``trees``: the files of each output directory, as a walk meets them;
+    ``inline``: what travels with the result."""
 
     result: pb.ActionResult
     disk: DiskStore
     blobs: dict[Digest, None] = field(default_factory=dict)
     made: dict[Digest, bytes] = field(default_factory=dict)
+    trees: list[list[Digest]] = field(default_factory=list)
     inline: dict[Digest, bytes] = field(default_factory=dict)
 
     @staticmethod
@@ -37,10 +42,10 @@ class Closure:
             found.made[digest] = message
             found.blobs[digest] = None
             one.tree_digest.hash, one.tree_digest.size_bytes = digest.hash, digest.size
-            files = (node.digest for _, node in tree.walk(root, read) if isinstance(node, tree.File))
+            files = [node.digest for _, node in tree.walk(root, read) if isinstance(node, tree.File)]
+            found.trees.append(files)
             found.blobs.update(dict.fromkeys(files))
-        named = [file.digest for file in result.output_files] + [result.stdout_digest, result.stderr_digest]
-        found.blobs.update((Digest(one.hash, one.size_bytes), None) for one in named if one.hash)
+        found.blobs.update(dict.fromkeys(named(found.result)))
         found._choose_inline()
         return found
 
@@ -61,3 +66,11 @@ class Closure:
 
     def stream(self, digest: Digest) -> BinaryIO:
         return io.BytesIO(self.made[digest]) if digest in self.made else self.disk.open(digest)
+
+
+def named(result: pb.ActionResult) -> list[Digest]:
+    """The blobs that a result names itself: files, logs, and the messages of its trees."""
+    logs = [one for one in (result.stdout_digest, result.stderr_digest) if one.hash]
+    trees = [one.tree_digest for one in result.output_directories]
+    found = [*(file.digest for file in result.output_files), *logs, *trees]
+    return [Digest(one.hash, one.size_bytes) for one in found]

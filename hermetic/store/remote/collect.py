@@ -119,7 +119,7 @@ class Collector:
         """Whether a result can be used. What is not in the listing of blobs may have come after it."""
         if one.needs is None:
             return False
-        gone = [name for name in one.needs.must if name not in self._blobs]
+        gone = [name for name in one.needs if name not in self._blobs]
         return all(self._bucket.exists(self._place(name)) for name in gone)
 
     def _fitting(self, entries: Sequence[_Entry]) -> list[_Entry]:
@@ -280,7 +280,7 @@ def _all(needs: Iterable[entry.Needs | None]) -> set[Name]:
     found: set[Name] = set()
     for one in needs:
         if one is not None:
-            found |= one.must | one.may
+            found |= one
     return found
 
 

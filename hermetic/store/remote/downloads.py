@@ -93,10 +93,10 @@ class Downloads:
         """Have a blob here that is at a place, if it is there; False otherwise."""
         if self._disk.has(digest):
             return True
-        if digest.size <= pack.SMALL:
-            for name, zone in place.packs:
-                if self._once(name, partial(self._unfold, name, zone)) and self._disk.has(digest):
-                    return True
+        if place.pack is not None:
+            name, zone = place.pack
+            if self._once(name, partial(self._unfold, name, zone)) and self._disk.has(digest):
+                return True
         return self._once(digest, partial(self._alone, digest, place.zone))
 
     def _alone(self, digest: Digest, zone: str) -> bool:
@@ -215,9 +215,7 @@ class Downloads:
             if self._batch():
                 self._batches(missing, pool)
             else:
-                packs = {
-                    name: zone for one, place in missing.items() if one.size <= pack.SMALL for name, zone in place.packs
-                }
+                packs = dict(place.pack for place in missing.values() if place.pack is not None)
                 list(pool.map(lambda item: self._once(item[0], partial(self._unfold, *item)), packs.items()))
             left = self._disk.missing(missing)
             got = pool.map(lambda one: self._once(one, partial(self._alone, one, missing[one].zone)), left)

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from hermetic.digest import Digest
 from hermetic.errors import StoreError
@@ -41,16 +42,7 @@ class Opened:
     inline: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """Objects of a bucket that an entry stands on. ``must``: without one of them it is broken; ``may``: where
-    some of its blobs are found as well."""
-
-    must: frozenset[Name] = frozenset()
-    may: frozenset[Name] = frozenset()
-
-
-NOTHING = Needs()
+Needs: TypeAlias = frozenset[Name]  # the objects of a bucket that an entry stands on: without one it is broken
 
 
 class NewerEntry(StoreError):
@@ -64,14 +56,13 @@ def seal(
     inline: Iterable[bytes],
     stored: Sequence[Digest],
     signer: Signer,
-    needs: Needs = NOTHING,
+    needs: Iterable[Name] = (),
 ) -> bytes:
     """The bytes to store for a key. ``result``: with tree digests; ``inline``: small blobs it needs;
     ``stored``: the remote's blobs that the entry needs, for servers which look after what results name;
     ``needs``: the same for collectors of buckets, where nothing is looked after."""
     entry = hb_pb2.Entry(key=str(key), written=int(time.time()), writer=_writer())
-    entry.needs.extend(packed(needs.must))
-    entry.spares.extend(packed(needs.may))
+    entry.needs.extend(packed(needs))
     entry.where.CopyFrom(where)
     entry.result = result.SerializeToString(deterministic=True)
     entry.inline.extend(inline)
@@ -118,7 +109,7 @@ def needs_of(data: bytes) -> Needs:
         entry = hb_pb2.Entry.FromString(decompress(signed.payload, UNFOLDED))
     except Exception as error:  # BadFrame, or protobuf's DecodeError, which has no stable public base
         raise Untrusted(f"its payload is no entry: {error}") from None
-    return Needs(frozenset(unpacked(entry.needs)), frozenset(unpacked(entry.spares)))
+    return frozenset(unpacked(entry.needs))
 
 
 def envelope(data: bytes) -> hb_pb2.Envelope:

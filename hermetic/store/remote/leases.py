@@ -76,16 +76,12 @@ class Leases:
         if self._forbidden.intersection(names):
             raise Condemned("a result waits until old blobs of it are collected")
 
-    def there(self, names: Mapping[Name, Digest]) -> set[Name]:
-        """Those of these blobs that the bucket has. Each is asked for once in a build."""
-        if not self.needed:
-            return set(names)
-        for zone in {zone for zone, _ in names}:
-            unknown = [digest for name, digest in names.items() if name[0] == zone and name not in self._there]
-            if unknown:
-                missing = self._guard.ask(lambda remote, zone=zone, of=unknown: remote.find_missing(of, zone))  # type: ignore[misc]
-                self._there.update({(zone, digest.hash): digest not in missing for digest in unknown})
-        return {name for name in names if self._there[name]}
+    def there(self, digest: Digest, zone: str) -> bool:
+        """Whether the bucket has a blob. It is asked once in a build."""
+        name = zone, digest.hash
+        if self.needed and name not in self._there:
+            self._there[name] = not self._guard.ask(lambda remote: remote.find_missing([digest], zone))
+        return self._there.get(name, True)
 
     # --- the end ----------------------------------------------------------------------------------
 

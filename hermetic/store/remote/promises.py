@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from hermetic import tree
 from hermetic.digest import Digest
@@ -18,24 +19,43 @@ from hermetic.proto import hb_pb2
 from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
+from hermetic.store.remote.closure import named
 from hermetic.tree import File
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to look for a blob: alone in a zone, or in one of the packs (digest, zone)."""
+    """Where to look for a blob: in a pack (digest, zone), and alone in a zone."""
 
     zone: str
-    packs: tuple[tuple[Digest, str], ...] = ()
+    pack: tuple[Digest, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TreePromise:
-    """A tree whose directories are all in one ``Tree`` message."""
+    """A tree whose directories are all in one ``Tree`` message. ``files``: the places of its files, as a walk
+    meets them."""
 
     root: Digest
     message: Digest
     place: Place
+    files: Sequence[Place]
+
+
+class _Places:
+    """The places that an entry counts: each pack once. A pack with a bad name is no pack."""
+
+    def __init__(self, where: hb_pb2.Whereabouts) -> None:
+        self.alone = Place(where.zone)
+        self._numbered = [self.alone]
+        for one in where.packs:
+            try:
+                self._numbered.append(Place(where.zone, (Digest.parse(one.digest), one.zone)))
+            except UserError:
+                self._numbered.append(self.alone)
+
+    def of(self, numbers: Iterable[int]) -> list[Place]:
+        return [self._numbered[one] if one < len(self._numbered) else self.alone for one in numbers]
 
 
 class Promises:
@@ -51,19 +71,17 @@ class Promises:
         self._gone: set[Digest] = set()
 
     def add(self, result: pb.ActionResult, where: hb_pb2.Whereabouts) -> None:
-        place = place_of(where)
+        places = _Places(where)
+        blobs = dict(zip(named(result), chain(places.of(where.named), repeat(places.alone)), strict=False))
         with self._lock:
-            for file in result.output_files:
-                self._promise(_digest(file.digest), place)
-            for log in (result.stdout_digest, result.stderr_digest):
-                if log.hash:
-                    self._promise(_digest(log), place)
-            for one in result.output_directories:
+            for digest, place in blobs.items():
+                self._promise(digest, place)
+            for one, files in zip(result.output_directories, chain(where.trees, repeat(None)), strict=False):
                 root, message = _digest(one.root_directory_digest), _digest(one.tree_digest)
                 if root not in self._trees:
-                    self._trees[root] = self._unlisted[root] = TreePromise(root, message, place)
+                    listed = places.of(files.packs) if files is not None else ()
+                    self._trees[root] = self._unlisted[root] = TreePromise(root, message, blobs[message], listed)
                     self._untried.append(root)
-                    self._promise(message, place)
 
     def holds(self, digest: Digest) -> bool:
         return self.tree(digest) is not None or self.find(digest) is not None
@@ -96,8 +114,8 @@ class Promises:
             if files is None:
                 return False
             del self._unlisted[root]
-            for digest in files:
-                self._promise(digest, promise.place)
+            for digest, place in zip(files, chain(promise.files, repeat(Place(promise.place.zone))), strict=False):
+                self._promise(digest, place)
             return True
 
     def _files(self, root: Digest) -> list[Digest] | None:
@@ -114,10 +132,8 @@ class Promises:
                 self._unlisted.pop(digest, None)
 
     def _promise(self, digest: Digest, place: Place) -> None:
-        """The place with the fewest packs to look into wins: that of who made the blob, not of a merge."""
-        known = self._blobs.get(digest)
-        if digest not in self._gone and (known is None or len(place.packs) < len(known.packs)):
-            self._blobs[digest] = place
+        if digest not in self._gone:
+            self._blobs.setdefault(digest, place)
 
 
 def directories(message: bytes) -> Iterator[bytes]:
@@ -128,17 +144,6 @@ def directories(message: bytes) -> Iterator[bytes]:
         return
     for directory in (found.root, *found.children):
         yield directory.SerializeToString(deterministic=True)
-
-
-def place_of(where: hb_pb2.Whereabouts) -> Place:
-    """Raises nothing: a pack with a bad name is no pack."""
-    packs = []
-    for one in where.packs:
-        try:
-            packs.append((Digest.parse(one.digest), one.zone))
-        except UserError:
-            continue
-    return Place(where.zone, tuple(packs))
 
 
 def _digest(message: pb.Digest) -> Digest:

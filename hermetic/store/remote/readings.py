@@ -61,7 +61,7 @@ def _encoded(read: Iterable[tuple[Object, Needs]]) -> bytes:
         return [numbers.setdefault(name, len(numbers)) for name in sorted(names)]
 
     rows = [
-        [one.place, one.size, one.time, one.tag, numbered(needs.must), numbered(needs.may)]
+        [one.place, one.size, one.time, one.tag, numbered(needs)]
         for one, needs in read
         if one.tag  # without one, an object that was written again within its clock's tick could pass for it
     ]
@@ -72,9 +72,6 @@ def _decoded(data: bytes) -> dict[str, tuple[Object, Needs]]:
     found = json.loads(data)
     names: list[Name] = [(str(zone), str(sha256)) for zone, sha256 in found["names"]]
     return {
-        place: (
-            Object(place, size, time, tag),
-            Needs(frozenset(names[one] for one in must), frozenset(names[one] for one in may)),
-        )
-        for place, size, time, tag, must, may in found["rows"]
+        place: (Object(place, size, time, tag), frozenset(names[one] for one in needs))
+        for place, size, time, tag, needs in found["rows"]
     }

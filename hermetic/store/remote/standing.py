@@ -26,6 +26,7 @@ class Standing:
         self._bucket = bucket
         self._readings = readings
         self._known: dict[tuple[str, str], entry.Needs | None] = {}  # by place and tag
+        self._unknown: set[str] = set()  # places of results of a newer hb
         self.newer: set[str] = set()
         self.read = 0
 
@@ -43,9 +44,8 @@ class Standing:
 
     def keep(self, results: Iterable[Object]) -> None:
         """Remember what these stand on for the next run, and nothing else."""
-        known = ((one, self._known.get((one.place, one.tag))) for one in results)
-        # By identity: this very value stands for what only a newer hb can say.
-        self._readings.keep((one, needs) for one, needs in known if needs is not None and needs is not entry.NOTHING)
+        known = ((one, self._known.get((one.place, one.tag))) for one in results if one.place not in self._unknown)
+        self._readings.keep((one, needs) for one, needs in known if needs is not None)
 
     def _opened(self, place: str, data: bytes) -> entry.Needs | None:
         try:
@@ -54,7 +54,8 @@ class Standing:
             return None
         except entry.NewerEntry:
             self.newer.add(name_of(place)[0])
-            return entry.NOTHING
+            self._unknown.add(place)
+            return frozenset()
 
 
 def bodies(bucket: Bucket, objects: Sequence[Object]) -> Iterator[bytes | None]:

@@ -21,12 +21,11 @@ from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
 from hermetic.store.remote import entry, pack
-from hermetic.store.remote.closure import Closure
+from hermetic.store.remote.closure import Closure, named
 from hermetic.store.remote.downloads import SMALL, batched
 from hermetic.store.remote.guard import Guard
 from hermetic.store.remote.known import ALONE, Known
 from hermetic.store.remote.leases import Condemned, Leases
-from hermetic.store.remote.ledger import Name
 from hermetic.store.remote.promises import Promises
 from hermetic.store.remote.protocol import Remote, RemoteError
 from hermetic.store.remote.turns import Crew
@@ -34,7 +33,7 @@ from hermetic.store.trust import Policy, Signer, Untrusted
 
 T = TypeVar("T")
 U = TypeVar("U")
-Places: TypeAlias = tuple[tuple[str, str], ...]  # (zone, pack or ALONE): where a blob can be
+Where: TypeAlias = tuple[str, str]  # (zone, pack or ALONE): the object a blob is in
 WORKERS = 4  # results at the same time
 WIDTH = 16  # blobs at the same time
 
@@ -172,32 +171,39 @@ class Uploads:
         closure = Closure.of(job.result, self._disk, self._read)
         left = [one for one in closure.blobs if one not in closure.inline and one.size]
         placed = self._heal(left, closure) if job.heal else self._place(left, closure)
-        where = hb_pb2.Whereabouts(remote=self._guard.remote.name, zone=self._zones[0])
-        places = [(digest, *one) for digest, found in placed.items() for one in found]
-        packs = list(dict.fromkeys((name, zone) for _, zone, name in places if name != ALONE))
-        for name, zone in packs:
-            where.packs.add(digest=name, zone=zone)
-        home = self._zones[0]
-        stored = [Digest.parse(name) for name, zone in packs if zone == home]
-        stored += [
-            digest for digest, zone, name in places if (zone, name) == (home, ALONE) and len(placed[digest]) == 1
-        ]
-        needs = needs_of(placed) if self._leases.needed else entry.NOTHING
-        self._leases.check(needs.must)
+        where = self._whereabouts(closure, placed)
+        objects = dict.fromkeys(
+            (zone, digest if name == ALONE else Digest.parse(name)) for digest, (zone, name) in placed.items()
+        )
+        stored = [digest for zone, digest in objects if zone == self._zones[0]]
+        needs = [(zone, digest.hash) for zone, digest in objects] if self._leases.needed else []
+        self._leases.check(needs)
         data = entry.seal(job.key, closure.result, where, closure.inline.values(), stored, self._signer, needs)
         there = self._guard.ask(lambda remote: remote.put_result(job.key, self._zones[0], data))
         if there is not None:
             self._compare(job, closure.result, data, there)
         return there is None
 
+    def _whereabouts(self, closure: Closure, placed: Mapping[Digest, Where]) -> hb_pb2.Whereabouts:
+        """Which pack each blob is in, so that a reader of one blob asks for one pack."""
+        where = hb_pb2.Whereabouts(remote=self._guard.remote.name, zone=self._zones[0])
+        numbers: dict[Where, int] = {}
+        for zone, name in dict.fromkeys(placed.values()):
+            if name != ALONE:
+                where.packs.add(digest=name, zone=zone)
+                numbers[zone, name] = len(where.packs)
+        number = {digest: numbers.get(place, 0) for digest, place in placed.items()}
+        where.named.extend(number.get(digest, 0) for digest in named(closure.result))
+        for files in closure.trees:
+            where.trees.add(packs=[number.get(digest, 0) for digest in files])
+        return where
+
     # --- blobs ------------------------------------------------------------------------------------
 
-    def _place(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Places]:
-        """Have every blob in the remote: where each can be. Blobs that another result is
+    def _place(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Where]:
+        """Have every blob in the remote: where each is. Blobs that another result is
         sending are waited for, after our own are sent: nobody waits for somebody who waits for us."""
-        placed: dict[Digest, Places] = {
-            digest: (one,) for digest, one in self._known.find(digests, self._zones).items()
-        }
+        placed = self._known.find(digests, self._zones)
         placed |= self._promised([one for one in digests if one not in placed], closure)
         mine: list[Digest] = []
         theirs: dict[Digest, Future[str]] = {}
@@ -223,36 +229,35 @@ class Uploads:
         self._known.add(sent, self._zones[0])
         for digest, future in theirs.items():
             sent[digest] = future.result()
-        return placed | {digest: ((self._zones[0], name),) for digest, name in sent.items()}
+        return placed | {digest: (self._zones[0], name) for digest, name in sent.items()}
 
-    def _promised(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Places]:
+    def _promised(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Where]:
         """Blobs that are not here, because another result of the remote has them."""
-        found: dict[Digest, Places] = {}
+        found: dict[Digest, Where] = {}
         for digest in digests:
             place = None if closure.here(digest) else self._promises.find(digest)
             if place is None:
                 continue
-            packs = {(zone, name.hash): name for name, zone in place.packs} if digest.size <= pack.SMALL else {}
-            there = self._leases.there(packs)
-            alone = {(place.zone, digest.hash): digest}
-            if there or self._leases.there(alone):
-                spare = ((place.zone, ALONE),)
-                found[digest] = (*((zone, str(packs[zone, sha256])) for zone, sha256 in sorted(there)), *spare)
+            if place.pack is not None and self._leases.there(*place.pack):
+                found[digest] = (place.pack[1], str(place.pack[0]))
+            elif self._leases.there(digest, place.zone):
+                found[digest] = (place.zone, ALONE)
         return found
 
-    def _heal(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Places]:
+    def _heal(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, Where]:
         """Send every blob alone. An entry that is there already may name packs that are gone; its reader
         then finds the blobs under their own names."""
         self._each(lambda one: self._send_alone(one, closure), digests)
         self._known.add(dict.fromkeys(digests, ALONE), self._zones[0])
-        return dict.fromkeys(digests, ((self._zones[0], ALONE),))
+        return dict.fromkeys(digests, (self._zones[0], ALONE))
 
     def _send(self, digests: Sequence[Digest], closure: Closure) -> dict[Digest, str]:
         batch = self._guard.ask(lambda remote: remote.batch) if digests else 0
         if batch:
             return self._send_batches(digests, closure, batch)
-        small = [one for one in digests if one.size <= pack.SMALL]
-        large = [one for one in digests if one.size > pack.SMALL]
+        # The messages of trees have objects of their own: who only looks at a tree brings none of its files.
+        small = [one for one in digests if one.size <= pack.SMALL and one not in closure.made]
+        large = [one for one in digests if one.size > pack.SMALL or one in closure.made]
         if len(small) == 1:
             large, small = [*large, *small], []
         missing = self._guard.ask(lambda remote: remote.find_missing(large, self._zones[0])) if large else set()
@@ -307,15 +312,3 @@ class Uploads:
             aside = self._guard.ask(lambda remote: remote.put_aside(job.key, self._zones[0], data))
             with self._lock:
                 self.sent.conflicts.append(Conflict(job.key, ours, theirs, aside))
-
-
-def needs_of(placed: Mapping[Digest, Places]) -> entry.Needs:
-    """The objects that a result's blobs are in."""
-    must: set[Name] = set()
-    may: set[Name] = set()
-    for digest, places in placed.items():
-        packs = {(zone, Digest.parse(name).hash) for zone, name in places if name != ALONE}
-        alone = {(zone, digest.hash) for zone, name in places if name == ALONE}
-        must |= packs or alone
-        may |= alone if packs else set()
-    return entry.Needs(frozenset(must), frozenset(may - must))

@@ -357,7 +357,7 @@ def dangling(url: str) -> list[str]:
     wrong = []
     for one in bucket.listing(bucket.place("ac/")):
         data = bucket.read(one.place)
-        for zone, sha256 in entry.needs_of(data).must if data is not None else ():
+        for zone, sha256 in entry.needs_of(data) if data is not None else ():
             blob = bucket.place(f"cas/{zone}/{sha256[:2]}/{sha256}")
             if all(not bucket.exists(blob) and bucket.exists(one.place) for _ in range(3)):
                 wrong.append(f"{one.place} needs {sha256}")

@@ -12,6 +12,7 @@ from remote_machines import contents, make
 from hermetic import tree
 from hermetic.digest import Digest
 from hermetic.proto import reapi_pb2 as pb
+from hermetic.store.disk import DiskStore
 from hermetic.store.protocols import MissingBlob
 from hermetic.store.remote.cache import Download
 from hermetic.store.remote.known import Known
@@ -87,7 +88,14 @@ def test_a_miss_is_asked_once(http_proxy: FaultProxy, machine: Callable) -> None
 
 def merged(store, *parts) -> tuple[Digest, pb.ActionResult]:
     """The result of a merge: nothing in it is new."""
-    root = tree.merge([one.root for one in parts], store.read, store.put, replace_files=True)
+    return result_with(tree.merge([one.root for one in parts], store.read, store.put, replace_files=True))
+
+
+def result_of(store: DiskStore, files: dict[str, bytes]) -> tuple[Digest, pb.ActionResult]:
+    return result_with(tree.build({path: File(store.put(data)) for path, data in files.items()}, store.put))
+
+
+def result_with(root: Digest) -> tuple[Digest, pb.ActionResult]:
     result = pb.ActionResult()
     one = result.output_directories.add(path="/build/out")
     one.root_directory_digest.hash, one.root_directory_digest.size_bytes = root.hash, root.size
@@ -118,6 +126,43 @@ def test_blobs_travel_once_whoever_needs_them(http_proxy: FaultProxy, machine: C
     root = result.output_directories[0].root_directory_digest
     nodes = tree.walk(Digest(root.hash, root.size_bytes), behind.read)
     assert all(behind.read(node.digest) for _, node in nodes if isinstance(node, File))
+
+
+@pytest.mark.parametrize("kind", ["http", "s3"])
+def test_a_small_file_of_a_merge_brings_its_pack_and_no_other(request, machine: Callable, kind: str) -> None:
+    proxy: FaultProxy = request.getfixturevalue(f"{kind}_proxy")
+    writer = machine(proxy.url)
+    parts = [[os.urandom(40_000) for _ in range(3)] for _ in range(6)]
+    files = {f"part{number}/{at}": data for number, part in enumerate(parts) for at, data in enumerate(part)}
+    for number in range(6):  # each by a build of its own, so into a pack of its own
+        mine = {path: data for path, data in files.items() if path.startswith(f"part{number}/")}
+        writer.open().put_result(*result_of(writer.disk, mine))
+        writer.end()
+    key, result = result_of(writer.disk, files)
+    writer.open().put_result(key, result)
+    writer.end()
+    proxy.seen.clear()
+    store = machine(proxy.url).open()
+    assert store.get_remote(key) is not None
+    for number, part in enumerate(reversed(parts), 1):
+        assert [store.read(Digest.of(data)) for data in part] == part
+        assert count(proxy, "GET", "/cas/") == number
+
+
+def test_a_look_at_a_large_tree_brings_none_of_its_files(http_proxy: FaultProxy, machine: Callable) -> None:
+    writer = machine(http_proxy.url)
+    data = [os.urandom(20_000) for _ in range(200)]  # too large to come with the entry
+    key, result = result_of(writer.disk, {f"{'long-name-' * 15}{at}": data[at % 200] for at in range(2000)})
+    writer.open().put_result(key, result)
+    writer.end()
+    http_proxy.seen.clear()
+    reader = machine(http_proxy.url)
+    behind = reader.open()
+    assert behind.get_remote(key) is not None
+    root = result.output_directories[0].root_directory_digest
+    assert sum(1 for _ in tree.walk(Digest(root.hash, root.size_bytes), behind.read)) == 2001  # and the root
+    assert count(http_proxy, "GET", "/cas/") == 1
+    assert len(reader.disk.missing(Digest.of(one) for one in data)) == 200
 
 
 def test_a_merge_of_what_is_only_promised_is_written_without_bringing_it(
