@@ -11,14 +11,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import CGIHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from web_servers import folder_served, git_served
 
 from hermetic.oci.validate import validate_layout
 
@@ -62,29 +60,8 @@ def www(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder and where it is served."""
     folder = tmp_path / "www"
     folder.mkdir()
-    with served(partial(Quiet, directory=str(folder))) as url:
+    with folder_served(folder) as url:
         yield folder, url
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class served:
-    """A server on a port of its own while the block runs."""
-
-    def __init__(self, handler: Any) -> None:
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
-
-    def __enter__(self) -> str:
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def archive(**files: str) -> bytes:
@@ -175,26 +152,10 @@ def repository(folder: Path, **files: str) -> str:
 
 
 @pytest.fixture
-def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+def forge(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder of repositories and where git serves them."""
-    backend = Path(git(tmp_path, "--exec-path")) / "git-http-backend"
-    if not backend.exists():
-        pytest.skip("git-http-backend is not installed")
-    folder = tmp_path / "forge"
-    (folder / "cgi-bin").mkdir(parents=True)
-    script = folder / "cgi-bin/git"
-    script.write_text(f"#!/bin/sh\nexport GIT_PROJECT_ROOT={folder} GIT_HTTP_EXPORT_ALL=1\nexec {backend}\n")
-    script.chmod(0o755)
-
-    class Handler(CGIHTTPRequestHandler):
-        have_fork = False  # a child by subprocess, which is safe in a process with threads
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    monkeypatch.chdir(folder)
-    with served(partial(Handler, directory=str(folder))) as url:
-        yield folder, f"{url}/cgi-bin/git"
+    with git_served(tmp_path / "forge") as url:
+        yield tmp_path / "forge", url
 
 
 def test_git_source_at_a_commit_with_submodules_and_patches(shelf, forge: tuple[Path, str]) -> None:

@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import CGIHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from web_servers import git_served
 
 from hermetic.errors import FetchError, HbError
 from hermetic.fetch.collect import take_tree
@@ -240,33 +239,9 @@ def test_a_file_behind_a_link_of_the_same_name(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """git's own server program behind a web server of the standard library."""
-    backend = Path(git(Path("/"), "--exec-path")) / "git-http-backend"
-    if not backend.exists():
-        pytest.skip("git-http-backend is not installed")
-    (tmp_path / "cgi-bin").mkdir()
-    script = tmp_path / "cgi-bin" / "git"
-    script.write_text(f"#!/bin/sh\nexport GIT_PROJECT_ROOT={tmp_path} GIT_HTTP_EXPORT_ALL=1\nexec {backend}\n")
-    script.chmod(0o755)
-
-    class Handler(CGIHTTPRequestHandler):
-        have_fork = False  # a child by subprocess, which is safe in a process with threads
-
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(tmp_path))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-    monkeypatch.chdir(tmp_path)
-    with Quiet(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/cgi-bin/git"
-        server.shutdown()
+def over_http(tmp_path: Path) -> Iterator[str]:
+    with git_served(tmp_path) as url:
+        yield url
 
 
 @pytest.mark.sandbox

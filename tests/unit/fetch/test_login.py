@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import CGIHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from web_servers import git_served
 
 from hermetic.digest import Digest
 from hermetic.errors import FetchError, HbError, InternalError
@@ -249,48 +248,12 @@ def test_workers_know_their_own_secrets_only(probe: Any) -> None:
 
 @pytest.fixture
 def over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
-    """git's own server program, for those who log in; and what was sent as Authorization."""
+    """For those who log in; and what was sent as Authorization."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    backend = Path(git(Path("/"), "--exec-path")) / "git-http-backend"
-    if not backend.exists():
-        pytest.skip("git-http-backend is not installed")
-    (tmp_path / "cgi-bin").mkdir()
-    script = tmp_path / "cgi-bin" / "git"
-    script.write_text(f"#!/bin/sh\nexport GIT_PROJECT_ROOT={tmp_path} GIT_HTTP_EXPORT_ALL=1\nexec {backend}\n")
-    script.chmod(0o755)
     sent: list[str] = []
-
-    class Handler(CGIHTTPRequestHandler):
-        have_fork = False
-
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(tmp_path))
-
-        def parse_request(self) -> bool:
-            if not super().parse_request():
-                return False
-            login = self.headers.get("Authorization", "")
-            sent.append(login)
-            if login != "Basic " + base64.b64encode(f"x-access-token:{VALUE}".encode()).decode():
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return False
-            del self.headers["Authorization"]  # the CGI program of the standard library cannot take it
-            return True
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-    monkeypatch.chdir(tmp_path)
-    with Quiet(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/cgi-bin/git", sent
-        server.shutdown()
+    login = "Basic " + base64.b64encode(f"x-access-token:{VALUE}".encode()).decode()
+    with git_served(tmp_path, login, sent) as url:
+        yield url, sent
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import json
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from web_servers import NOT_FOUND, Answering, Reply
 
 
 def make_crate(
@@ -37,35 +36,21 @@ def make_crate(
     return raw.getvalue()
 
 
-class Registry:
+class Registry(Answering):
     """``crates``: what is served, by name and version. ``dl``: the template of the index's config.json,
-    from this server's root. ``asked``: paths."""
+    from this server's root."""
 
     def __init__(self) -> None:
         self.index: dict[str, list[str]] = {}
         self.crates: dict[tuple[str, str], bytes] = {}
-        self.asked: list[str] = []
-        registry = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                registry.asked.append(self.path)
-                body = registry.answer(self.path)
-                self.send_response(404 if body is None else 200)
-                self.send_header("Content-Length", str(len(body or b"")))
-                self.end_headers()
-                self.wfile.write(body or b"")
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.dl = "/dl"
+        super().__init__()
 
-    def answer(self, path: str) -> bytes | None:
+    def answer(self, path: str) -> Reply:
+        body = self._body(path)
+        return NOT_FOUND if body is None else (200, "application/octet-stream", body)
+
+    def _body(self, path: str) -> bytes | None:
         if path == "/index/config.json":
             return json.dumps({"dl": self.url + self.dl}).encode()
         if path.startswith("/index/"):
@@ -84,11 +69,6 @@ class Registry:
         self.index.setdefault(name.lower(), []).append(json.dumps(row))
         self.crates[name, version] = data
         return sha256
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import shutil
 import subprocess
 import tarfile
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from web_servers import folder_served
 
 from hermetic import tree
 from hermetic.action import Kind
@@ -200,18 +199,5 @@ def archive(tmp_path: Path, gpg_home: Path) -> Iterator[Archive]:
     asked: list[str] = []
     top = tmp_path / "www"
     top.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(top))
-
-        def log_message(self, *args: Any) -> None:
-            asked.append(self.path)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield Archive(top, f"http://127.0.0.1:{server.server_port}", gpg_home, asked)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with folder_served(top, asked) as url:
+        yield Archive(top, url, gpg_home, asked)

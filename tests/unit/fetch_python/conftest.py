@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import json
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from web_servers import NOT_FOUND, Answering, Reply
 
 from hermetic.fetch.python import normal
 
@@ -48,38 +47,15 @@ def sdist(name: str, version: str, files: dict[str, str]) -> bytes:
     return raw.getvalue()
 
 
-class Index:
-    """``answers``: path → (status, content type, body); everything else is 404. ``asked``: paths."""
+class Index(Answering):
+    """``answers``: path → what to say instead of what ``files`` say."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
-        self.answers: dict[str, tuple[int, str, bytes]] = {}
-        self.asked: list[str] = []
+        self.answers: dict[str, Reply] = {}
         self.json = False
         self.hashes = True
-        index = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self.do_GET()
-
-            def do_GET(self) -> None:
-                index.asked.append(self.path)
-                status, kind, body = index.answer(self.path)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        super().__init__()
 
     def add(self, project: str, filename: str, data: bytes) -> str:
         self.files.setdefault(normal(project), {})[filename] = data
@@ -89,7 +65,7 @@ class Index:
         filename = f"{name.replace('-', '_')}-{version}-{tag}.whl"
         return self.add(name, filename, wheel(name, version, requires))
 
-    def answer(self, path: str) -> tuple[int, str, bytes]:
+    def answer(self, path: str) -> Reply:
         if path in self.answers:
             return self.answers[path]
         parts = path.strip("/").split("/")
@@ -97,10 +73,10 @@ class Index:
             return self._page(parts[1])
         if parts[0] == "files" and len(parts) == 3:
             data = self.files.get(parts[1], {}).get(parts[2].replace("%2B", "+"))
-            return (200, "application/octet-stream", data) if data is not None else (404, "text/plain", b"")
-        return 404, "text/plain", b""
+            return (200, "application/octet-stream", data) if data is not None else NOT_FOUND
+        return NOT_FOUND
 
-    def _page(self, project: str) -> tuple[int, str, bytes]:
+    def _page(self, project: str) -> Reply:
         found = [
             (name, f"/files/{project}/{name.replace('+', '%2B')}", hashlib.sha256(data).hexdigest())
             for name, data in self.files[project].items()
@@ -111,11 +87,6 @@ class Index:
             return 200, "application/vnd.pypi.simple.v1+json", body
         links = [f'<a href="../..{u}{f"#sha256={h}" if self.hashes else ""}">{n}</a>' for n, u, h in found]
         return 200, "text/html", ("<!DOCTYPE html><html><body>" + "\n".join(links) + "</body></html>").encode()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture(autouse=True)
