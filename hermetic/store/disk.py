@@ -33,6 +33,7 @@ from hermetic.proto import reapi_pb2 as pb
 from hermetic.store.protocols import MissingBlob
 
 VERSION = "1\n"
+CACHED = 256 << 10  # bytes that are still in the processor's cache when they are written, after they were hashed
 TOMBS = "evicted"  # keys whose results were removed to make room
 _FOLDERS = ("cas", "exec", "ac", "stage", "derived", "tmp")
 
@@ -118,7 +119,7 @@ class DiskStore:
     def put_stream(self, stream: BinaryIO, expect: Digest | None = None) -> Digest:
         state, size = hashlib.sha256(), 0
         with self._incoming() as (out, temporary):
-            while chunk := stream.read(CHUNK):
+            while chunk := stream.read(CACHED):
                 state.update(chunk)
                 out.write(chunk)
                 size += len(chunk)
@@ -172,7 +173,7 @@ class DiskStore:
         except FileNotFoundError:
             pass
         with self._incoming() as (out, temporary), path.open("rb") as source:
-            shutil.copyfileobj(source, out, CHUNK)
+            shutil.copyfileobj(source, out, CACHED)
             out.flush()
             temporary.chmod(0o555)
             _place(temporary, twin)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from hermetic.digest import Digest
+from hermetic.store.disk import CACHED
 
 LARGE = 4 << 20  # bytes from which a thread is worth it
 AHEAD = 8  # writes that may wait
@@ -58,8 +59,11 @@ class Arrival:
         return Digest(self._state.hexdigest(), self._size)
 
     def _take(self, data: bytes) -> None:
-        self._state.update(data)
-        self._file.write(data)
+        """In pieces that are written while they are still in the processor's cache from being hashed."""
+        view = memoryview(data)
+        for start in range(0, len(view), CACHED):
+            self._state.update(view[start : start + CACHED])
+            self._file.write(view[start : start + CACHED])
 
     def _serve(self) -> None:
         while (data := self._waiting.get()) is not None:
