@@ -18,12 +18,13 @@ from pathlib import Path
 from hermetic.action import Action, ActionGraph, Input, Kind, Made, Mode, Output, TargetNode
 from hermetic.digest import Digest
 from hermetic.errors import Location
-from hermetic.execution.executor import Earlier, Executor, Options
+from hermetic.execution.executor import Executor, Options
 from hermetic.execution.outcome import Silent
 from hermetic.execution.runner import Runner
 from hermetic.execution.schedule import Budget
 from hermetic.execution.schedule_machine import Machine
 from hermetic.execution.sources import Sources
+from hermetic.execution.state import Earlier
 from hermetic.sandbox.cgroup import Groups
 from hermetic.sandbox.namespace import NamespaceSandbox
 from hermetic.sandbox.spec import Ending, Mount, SandboxSpec

@@ -27,11 +27,12 @@ from hermetic.cli.secrets import vault_of
 from hermetic.cli.watch import Watch, watching
 from hermetic.cli.workspace import Workspace
 from hermetic.errors import ActionError, BuildFileError, CommandLineError, FetchError
-from hermetic.execution.executor import Earlier, Executor, Options
+from hermetic.execution.executor import Executor, Options
 from hermetic.execution.frontend import Frontend, Loaded, Since
 from hermetic.execution.outcome import BuildResult, Reporter, Silent
 from hermetic.execution.runner import Runner
 from hermetic.execution.sources import Sources
+from hermetic.execution.state import Earlier
 from hermetic.fetch.spec import FetchRequest
 from hermetic.sandbox.cgroup import Groups
 from hermetic.sandbox.namespace import NamespaceSandbox

@@ -18,8 +18,8 @@ from hermetic.analysis.codec import made_in, needs_of
 from hermetic.analysis.lines import Known, Parsed, action_in, action_line, target_in, target_line
 from hermetic.digest import Digest
 from hermetic.errors import InternalError
-from hermetic.execution.executor import Earlier
 from hermetic.execution.outcome import Finished
+from hermetic.execution.state import Earlier
 from hermetic.store.operation import Resolved
 from hermetic.store.sections import Damaged, Sections
 

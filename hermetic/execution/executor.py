@@ -17,11 +17,10 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hermetic.action import Action, ActionGraph, Mode
-from hermetic.analysis.codec import made_in
 from hermetic.digest import Digest
 from hermetic.errors import ActionError, HbError, InternalError
 from hermetic.execution.ahead import Ahead
@@ -31,13 +30,14 @@ from hermetic.execution.keys import Keyed
 from hermetic.execution.lookup import Lookup
 from hermetic.execution.lost import whole
 from hermetic.execution.outcome import GOOD, BuildResult, Finished, Foresight, Outcome, Reporter
+from hermetic.execution.planned import planned
+from hermetic.execution.rewind import rewound
 from hermetic.execution.runner import Runner
 from hermetic.execution.schedule import Budget, Claim, Schedule, Task
 from hermetic.execution.schedule_flight import Flights
 from hermetic.execution.schedule_grant import spent
 from hermetic.execution.schedule_machine import UNLIMITED, Machine, Second
-from hermetic.execution.schedule_order import first_guess, guesses, mnemonic_of, rests
-from hermetic.execution.state import Again, Done, Event, Missed, Phase, State
+from hermetic.execution.state import Again, Done, Earlier, Event, Missed, Phase, State
 from hermetic.store.disk import refusal
 from hermetic.store.operation import Resolved
 from hermetic.store.protocols import MissingBlob
@@ -54,21 +54,6 @@ class Options:
     keep_going: bool = False
     dry_run: bool = False
     lookers: int = 0
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """What an earlier build knows of the graph to be built, or of a larger one it is part of: outputs of
-    actions outside it (``known``, by action and output), results of the actions in it (``before``) and of
-    those that are what they were and see no changed source (``results``; if no input moved, they need not
-    be looked at, and are counted but not reported), and what such an action ``needs``. ``unchanged``: how many
-    actions are outside."""
-
-    known: Mapping[tuple[str, str], Resolved] = field(default_factory=dict)
-    before: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
-    results: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
-    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    unchanged: int = 0
 
 
 class Executor:
@@ -103,7 +88,9 @@ class Executor:
         """Build every output of the requested targets. ``again``: actions whose stored results are
         known to be incomplete."""
         started = time.monotonic()
-        state = self._plan()
+        state = planned(self.graph, self.earlier, self.machine.seconds)
+        for action_id in sorted(name for name, needs in state.waiting.items() if not needs):
+            self._enqueue(state, action_id)
         state.again.update(again)
         self._ahead = replace(self._ahead, users=state.users)
         self.reporter.foreseen(Foresight(state.seconds, state.rest, self.options.jobs, self.machine.memory))
@@ -131,44 +118,6 @@ class Executor:
 
     def fetch_now(self, actions: list[Action]) -> list[Finished]:
         return self._fetching.now(actions)
-
-    # --- the plan ---------------------------------------------------------------------------------
-
-    def _plan(self) -> State:
-        """What is needed for the requested outputs, what waits for what, and how long it may take."""
-        state = State(made=dict(self.earlier.known))
-        given = {action for action, _ in self.earlier.known}
-        pending = [
-            made.action
-            for name in self.graph.requested
-            for _, ref in self.graph.targets[name].outputs
-            if (made := made_in(ref)) is not None
-        ]
-        while pending:
-            action_id = pending.pop()
-            if action_id in state.waiting or action_id in given:
-                continue
-            needs = self._needs(action_id) - given
-            state.waiting[action_id] = set(needs)
-            for need in needs:
-                state.users.setdefault(need, []).append(action_id)
-            pending += needs
-        known = self.machine.seconds(state.waiting)
-        state.seconds = guesses(state.waiting, known, mnemonic_of, self._first_guess)
-        state.rest = rests(state.seconds, state.users, state.waiting)
-        for action_id in sorted(state.waiting):
-            if not state.waiting[action_id]:
-                self._enqueue(state, action_id)
-        return state
-
-    def _first_guess(self, action_id: str) -> float:
-        """Actions of a remembered graph are not read for a guess."""
-        return 0.0 if action_id in self.earlier.needs else first_guess(self.graph.actions[action_id])
-
-    def _needs(self, action_id: str) -> set[str]:
-        if action_id in self.earlier.needs:
-            return set(self.earlier.needs[action_id])
-        return {made.action for one in self.graph.actions[action_id].inputs if (made := made_in(one.ref))}
 
     def _enqueue(self, state: State, action_id: str) -> None:
         known = action_id in self.earlier.results and action_id not in state.again
@@ -317,8 +266,12 @@ class Executor:
         action_id = done.action.id
         if done.outcome is Outcome.HIT_REMOTE:
             self.machine.learn(done)
-        if isinstance(done.error, MissingBlob) and self._rewind(state, done.action):
-            return
+        if isinstance(done.error, MissingBlob):
+            ready = rewound(state, done.action, self.graph, self.earlier, lambda one: whole(one, self.runner.store))
+            for name in ready or ():
+                self._enqueue(state, name)
+            if ready is not None:
+                return
         if done.outcome is Outcome.BUILT and (action_id in state.again or self._forgotten(done)):
             done = replace(done, outcome=Outcome.EVICTED)
         state.finished[action_id] = done
@@ -363,52 +316,6 @@ class Executor:
         for action_id in state.waiting:
             if action_id not in state.finished and action_id not in state.passed:
                 state.finished[action_id] = Finished(self.graph.actions[action_id], Outcome.SKIPPED)
-
-    # --- lost blobs -------------------------------------------------------------------------------
-
-    def _rewind(self, state: State, action: Action) -> bool:
-        """Make the producers of an action's lost inputs run again, those of their lost inputs first (a
-        merge made anew has again what its own inputs lack), and the action after them."""
-        waits: dict[str, set[str]] = {}
-        pending = [action]
-        while pending:
-            one = pending.pop()
-            lacking = self._lacking(state, one)
-            if lacking is None:
-                return False
-            lost, coming = lacking
-            waits[one.id] = lost | coming
-            pending += [self.graph.actions[name] for name in lost if name not in waits]
-        if not waits[action.id]:
-            if action.id in state.retried:
-                return False
-            state.retried.add(action.id)
-        for action_id, needs in waits.items():
-            state.waiting[action_id] = needs
-            if action_id != action.id:
-                state.again.add(action_id)
-                del state.finished[action_id]
-            if not needs:
-                self._enqueue(state, action_id)
-        return True
-
-    def _lacking(self, state: State, action: Action) -> tuple[set[str], set[str]] | None:
-        """The producers of an action's incomplete inputs: those to run again, and those that run anyway.
-        None when one of them is not ours to run."""
-        lost, coming = set(), set()
-        for made in filter(None, (made_in(one.ref) for one in action.inputs)):
-            if (made.action, made.output) in self.earlier.known or made.action in state.passed:
-                if not self.complete(state.made[made.action, made.output]):
-                    return None  # the earlier build's results are not all there any more
-            elif made.action not in state.finished:
-                coming.add(made.action)  # another user of it was here first
-            elif made.action not in state.again and not self.complete(state.made[made.action, made.output]):
-                lost.add(made.action)
-        return lost, coming
-
-    def complete(self, resolved: Resolved) -> bool:
-        """Whether every blob of an artifact is in the store."""
-        return whole(resolved, self.runner.store)
 
     # --- workers ----------------------------------------------------------------------------------
 

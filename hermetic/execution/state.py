@@ -1,8 +1,8 @@
-"""Where a build stands, and what workers tell the loop. Touched by the executor's loop only."""
+"""Where a build stands, what an earlier one knows of it, and what workers tell the loop. Changed by the executor's loop only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -44,6 +44,21 @@ class Phase(StrEnum):
 
 Done: TypeAlias = Finished | Missed | Again
 Event: TypeAlias = tuple[Phase, Sequence[Done]]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier build knows of the graph to be built, or of a larger one it is part of: outputs of
+    actions outside it (``known``, by action and output), results of the actions in it (``before``) and of
+    those that are what they were and see no changed source (``results``; if no input moved, they need not
+    be looked at, and are counted but not reported), and what such an action ``needs``. ``unchanged``: how many
+    actions are outside."""
+
+    known: Mapping[tuple[str, str], Resolved] = field(default_factory=dict)
+    before: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, Resolved]] = field(default_factory=dict)
+    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    unchanged: int = 0
 
 
 @dataclass

@@ -23,13 +23,14 @@ from common import row, timed
 from hermetic.action import Action, ActionGraph, Input, Kind, Made, Mode, Output, TargetNode
 from hermetic.bubblewrap import find_bwrap
 from hermetic.errors import Location
-from hermetic.execution.executor import Earlier, Executor, Options
+from hermetic.execution.executor import Executor, Options
 from hermetic.execution.keys import key_of
 from hermetic.execution.outcome import Silent
 from hermetic.execution.runner import Runner
 from hermetic.execution.schedule import Budget
 from hermetic.execution.schedule_machine import Machine
 from hermetic.execution.sources import Sources
+from hermetic.execution.state import Earlier
 from hermetic.sandbox.cgroup import Groups
 from hermetic.sandbox.namespace import NamespaceSandbox
 from hermetic.store.disk import DiskStore
