@@ -1,4 +1,4 @@
-"""Where a build stands, what an earlier one knows of it, and what workers tell the loop. Changed by the executor's loop only."""
+"""Where a build stands, what an earlier one knows of it, and what workers tell the loop, which alone changes it."""
 
 from __future__ import annotations
 
