@@ -21,9 +21,11 @@ from hermetic.errors import ActionError, InternalError
 from hermetic.oci.image import INDEX_TYPE, MANIFEST_TYPE, read_json
 from hermetic.oci.layer import Recipe, blob_path, canonical, pack
 from hermetic.store.protocols import BlobStore
+from hermetic.store.remote.turns import in_turn
 from hermetic.store.stage import remove_tree
 from hermetic.tree import Directory, File, Load, Subdir
 
+AHEAD = 2  # layers at the same time: while one is compressed, the files of the next come from a remote
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -77,10 +79,8 @@ def _write_image(root: Digest, blobs: Path, store: BlobStore, derived: Path) -> 
     (blobs / Digest.of(data).hash).write_bytes(data)
     config = read_json(root, "config.json", store.read)[1]
     (blobs / Digest.of(config).hash).write_bytes(config)
-    for number in layer_numbers(root, store.read):
-        descriptor = read_json(root, f"layers/{number}/descriptor", store.read)[0]
-        recipe = read_json(root, f"layers/{number}/recipe", store.read)[1]
-        _link(layer_file(descriptor, Recipe.decode(recipe), store, derived), blobs)
+    for layer in in_turn(lambda number: _brought(root, number, store, derived), layer_numbers(root, store.read), AHEAD):
+        _link(layer_file(*layer, store, derived), blobs)
     for one in manifest["layers"]:
         name = one["digest"].removeprefix("sha256:")
         if not (blobs / name).exists():
@@ -88,6 +88,20 @@ def _write_image(root: Digest, blobs: Path, store: BlobStore, derived: Path) -> 
             if not isinstance(node, File):
                 raise ActionError(f"the image has no layer {one['digest']}")
             shutil.copyfile(store.path(node.digest), blobs / name)
+
+
+def _brought(root: Digest, number: str, store: BlobStore, derived: Path) -> tuple[dict[str, Any], Recipe]:
+    """A layer's descriptor and recipe, when its files are here or the layer itself is."""
+    descriptor = read_json(root, f"layers/{number}/descriptor", store.read)[0]
+    recipe = Recipe.decode(read_json(root, f"layers/{number}/recipe", store.read)[1])
+    if not _is_there(descriptor, derived):
+        store.want_tree(recipe.tree)
+    return descriptor, recipe
+
+
+def _is_there(descriptor: dict[str, Any], derived: Path) -> bool:
+    path = blob_path(derived, descriptor["digest"])
+    return path.exists() and path.stat().st_size == descriptor["size"]
 
 
 def layer_numbers(root: Digest, load: Load) -> list[str]:
@@ -98,7 +112,7 @@ def layer_numbers(root: Digest, load: Load) -> list[str]:
 def layer_file(descriptor: dict[str, Any], recipe: Recipe, store: BlobStore, derived: Path) -> Path:
     """The compressed layer, made again when it is gone."""
     path = blob_path(derived, descriptor["digest"])
-    if path.exists() and path.stat().st_size == descriptor["size"]:
+    if _is_there(descriptor, derived):
         return path
     written = pack(recipe, store, derived)
     if written.digest.oci != descriptor["digest"]:
