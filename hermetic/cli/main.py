@@ -25,7 +25,7 @@ VERBS = {
     "query": "ask the graph of targets, in Bazel's query language",
     "affected": "list the targets that differ from a git revision",
     "why": "say why something was built again",
-    "cache": "look after the caches: keys for signing results",
+    "cache": "look after the caches: sizes, soundness, room, who may do what, keys",
     "diff": "show what changed in a target's output",
     "log": "show past builds, and what their actions printed",
     "doctor": "say what this machine allows, and how to mend what it does not",

@@ -235,6 +235,19 @@ def test_a_missing_secret_is_named_with_its_line_and_a_hit_needs_none(workspace,
     assert "secret generation" in why.out and "1 → 2" in why.out, why.out
 
 
+def test_a_late_secret_is_asked_for_before_anything_runs(workspace) -> None:
+    workspace.build_file(
+        'command(name="first", rootfs=":rootfs", cmd="mkdir -p out")\n'
+        'command(name="late", rootfs=":rootfs", deps=[":first"], cmd="mkdir -p out", secrets=["LATE"], secret_generation="1")'
+    )
+    line = len((workspace.root / "BUILD.py").read_text().splitlines())
+    done = workspace.hb("build", "//:late")
+    warning = f"warning: BUILD.py:{line}: //:late Command may run, and the secret LATE is not given"
+    assert warning in done.err and "--secret LATE=env:VARIABLE" in done.err
+    assert done.err.index(warning) < done.err.index("//:first Command"), done.err
+    assert "may run" not in workspace.hb("build", "//:first").err
+
+
 def test_a_shell_has_secrets_when_it_is_asked_to(workspace, given, tmp_path: Path) -> None:
     workspace.build_file(TARGETS)
     look = ["--", "/bin/bash", "-c", "ls /run/secrets && cat /run/secrets/PASSWORD"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from hermetic.cli.workspace import find
+from hermetic.cli.workspace import Workspace, find
 from hermetic.errors import BuildFileError, CommandLineError
 
 
@@ -82,3 +83,10 @@ def test_which_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HB_STORE", "/from/environment")
     assert found.store_path(None) == Path("/from/environment")
     assert found.store_path("/from/flag") == Path("/from/flag")
+
+
+def test_the_state_of_a_workspace_that_may_not_be_written(tmp_path: Path) -> None:
+    """Whatever bytes its path has."""
+    gone = [Workspace(tmp_path / name, {}) for name in ("a", os.fsdecode(b"b\xff"))]
+    states = {one.state_beside(tmp_path / "store") for one in gone}
+    assert len(states) == 2 and all(one.parent == tmp_path / "store" / "workspaces" for one in states)
