@@ -36,6 +36,9 @@ def source_file(loader: Loader, package: Package, text: str, missing: bool) -> S
     folder = loader.workspace / package.path
     if (folder / text).is_dir():
         raise BuildFileError(f"{text!r} is a folder", hint=f'name its files: glob(["{text}/**"])')
+    if os.path.lexists(folder / text):
+        odd = "a link that leads to no file" if os.path.islink(folder / text) else "not a regular file"
+        raise BuildFileError(f"{text!r} is {odd}", hint="actions see regular files, and links to them")
     raise BuildFileError(
         f"there is no target {Label(package.path, text)} and no file of that name",
         hint=did_you_mean(text, [*package.declarations, *_files(folder / parts[0] if parts[1:] else folder, folder)]),

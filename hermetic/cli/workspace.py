@@ -34,6 +34,7 @@ WORDS: Mapping[type, tuple[str, str]] = {
     list: ("a list of texts", '{0} = ["…"]'),
     dict: ("a table", "[{1}.{0}], and its options below"),
 }
+STATE = ".hb"
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -59,7 +60,7 @@ class Workspace:
     @property
     def state(self) -> Path:
         """Where hb keeps what belongs to this workspace: bytecode, the file-state index."""
-        return self.root / ".hb"
+        return self.root / STATE
 
     def state_beside(self, store: Path) -> Path:
         """``state``, or a folder in the store when the workspace is read-only."""
@@ -84,6 +85,10 @@ def find(start: Path, config: Sequence[str] = (), sets: Sequence[str] = ()) -> W
         table = _table(folder / "pyproject.toml")
         if table is not None:
             options = _checked(table, folder / "pyproject.toml")
+            state = folder / STATE
+            if state.exists() and not state.is_dir():
+                hint = "move it away: hb keeps what belongs to the workspace in a folder of that name"
+                raise CommandLineError(f"{state} is not a folder", hint=hint)
             inside = start.relative_to(folder).as_posix()
             return Workspace(folder, options, "" if inside == "." else inside, _settings(options, config, sets))
     raise CommandLineError(

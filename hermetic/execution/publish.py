@@ -77,6 +77,8 @@ def _place(out: Path, package: str, name: str) -> Path:
     target whose place is a package's folder gets a name no label has: //a:b and //a/b:c can both be
     shown when the deeper package is shown first."""
     place = out / package / name
+    if out.exists() and not out.is_dir():
+        raise ActionError(f"{out} is a file hb did not make", hint="move it away")
     for folder in place.relative_to(out).parents:
         if folder != Path("."):
             _clear(out / folder)
@@ -92,6 +94,8 @@ def _clear(folder: Path) -> None:
         folder.unlink()
     elif (folder / "oci-layout").exists():
         remove_tree(folder)
+    elif folder.exists() and not folder.is_dir():
+        raise ActionError(f"{folder} is a file hb did not make", hint="move it away")
 
 
 def _make_room(place: Path, *, folder: bool) -> None:

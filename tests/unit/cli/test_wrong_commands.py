@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,36 @@ def test_a_wrong_command(
     assert [one for one in case["said"] if one not in said] == [], said
     assert "internal error" not in said
     assert "\n  → " in said, "it does not say what to do next"
+
+
+@pytest.mark.parametrize("words", [["build", "//p:x"], ["config"], ["query", "//p:x"]])
+def test_a_file_where_the_state_belongs(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / ".hb").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HB_STORE", str(tmp_path / "store"))
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/.hb is not a folder" in said and "move it away" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "phrase"), [("fifo", "'odd' is not a regular file"), ("link", "'odd' is a link that leads to no file")]
+)
+@pytest.mark.sandbox
+def test_a_source_that_is_no_file(
+    kind: str, phrase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "BUILD.py").write_text('from rules.basic import filegroup\nfilegroup(name="x", srcs=["odd"])\n')
+    if kind == "fifo":
+        os.mkfifo(tmp_path / "odd")
+    else:
+        (tmp_path / "odd").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HB_STORE", str(tmp_path / "store"))
+    assert main(["build", "//:x"]) == 7
+    said = capsys.readouterr().err
+    assert f"BUILD.py:2: {phrase}" in said and "did you mean" not in said

@@ -54,6 +54,16 @@ def test_a_target_and_a_package_of_one_name(show, tmp_path: Path) -> None:
     assert (package / "f").read_text() == "package"
 
 
+@pytest.mark.parametrize("way", ["hb-out", "hb-out/a", "hb-out/a/b"])
+def test_a_file_on_the_way_is_named(show, tmp_path: Path, way: str) -> None:
+    (tmp_path / way).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / way).write_text("dear")
+    with pytest.raises(ActionError, match=f"{way} is a file hb did not make") as caught:
+        show("//a/b:c", "x")
+    assert "move it away" in str(caught.value)
+    assert (tmp_path / way).read_text() == "dear"
+
+
 def test_what_hb_did_not_make_is_not_replaced(show, tmp_path: Path) -> None:
     (tmp_path / "hb-out").mkdir()
     (tmp_path / "hb-out/mine").write_text("dear")
