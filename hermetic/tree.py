@@ -287,10 +287,10 @@ def settled(root: Digest, load: Load, save: Save) -> Digest:
     return done[root]
 
 
-def walk(root: Digest, load: Load, path: str = "") -> Iterable[tuple[str, File | Symlink | Directory]]:
+def walk(root: Digest, load: Load) -> Iterable[tuple[str, File | Symlink | Directory]]:
     """Every node below ``root`` in byte order of names, parents before children, the root itself
     first with path ``""``. Paths have no leading slash. Directories appear decoded."""
-    pending: list[tuple[str, Node]] = [(path, Subdir(root))]
+    pending: list[tuple[str, Node]] = [("", Subdir(root))]
     while pending:  # no recursion: depth costs nothing
         path, node = pending.pop()
         if not isinstance(node, Subdir):
