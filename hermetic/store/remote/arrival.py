@@ -17,7 +17,7 @@ from hermetic.digest import Digest
 from hermetic.store.disk import CACHED
 
 LARGE = 4 << 20  # bytes from which a thread is worth it
-AHEAD = 8  # writes that may wait
+AHEAD = 2  # writes that may wait, of up to some megabytes each
 
 
 class Arrival:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LISTING = 64 << 20  # bytes of an answer that is a document; a thousand objects need about one megabyte
 
 
+_ASSEMBLES = ".CompleteMultipartUpload"  # few words, much to do
 _HEADERS = {"Range": "Range", "IfMatch": "If-Match"}  # of parameters of GetObject
 
 
@@ -150,8 +151,8 @@ class _Transport:
 
         headers = {name: text(value) for name, value in request.headers.items()}
         try:
-            weight = PART if event_name.endswith(".CompleteMultipartUpload") else 0  # few words, much to do
-            reply = self._wire.ask(request.method, request.url, headers, request.body, size=weight)
+            size = PART if event_name.endswith(_ASSEMBLES) else int(headers.get("Content-Length", 0))
+            reply = self._wire.ask(request.method, request.url, headers, request.body, size=size)
         except Lost as error:
             raise HTTPClientError(error=error) from None  # which botocore tries again
         if reply.status in (200, 206, 404):

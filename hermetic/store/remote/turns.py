@@ -64,6 +64,7 @@ class Crew:
                 future.set_result(work())
             except BaseException as error:
                 future.set_exception(error)
+            del task, future, work  # an item may be large, and the next one may never come
 
 
 def in_turn(work: Callable[[A], B], items: Iterable[A], width: int, room: Callable[[int], bool] = bool) -> Iterator[B]:

@@ -13,6 +13,7 @@ from fault_proxy import FaultProxy
 from hermetic.store.remote.address import parse
 from hermetic.store.remote.bucket import Bucket
 from hermetic.store.remote.direct import Unsure
+from hermetic.store.remote.flow import PART, Pace
 from hermetic.store.remote.protocol import RemoteError, Traffic
 
 
@@ -95,3 +96,16 @@ def test_no_credentials_are_said(s3: S3Server, monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(RemoteError, match="credentials") as caught:
         bucket.read(bucket.place("x"))
     assert caught.value.fatal
+
+
+def test_what_a_request_carries_decides_how_long_it_is_waited_for(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore hands over a stream, whose length only the headers say."""
+    bucket = Bucket(parse(s3.url()), Traffic())
+    asked: list[int] = []
+    monkeypatch.setattr(Pace, "reply", lambda pace, sent: asked.append(sent) or 30.0)
+    assert bucket.create(bucket.place("small"), b"x" * 100)
+    assert bucket.create_from(bucket.place("large"), iter([bytes(PART), bytes(PART), b"end"]), 2 * PART + 3)
+    assert sorted(asked) == [0, 3, 100, PART, PART, PART], "to begin, parts, and to assemble them"
+    bucket.close()
