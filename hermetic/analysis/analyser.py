@@ -8,21 +8,18 @@ missing targets are errors at the line that names them.
 from __future__ import annotations
 
 import hashlib
-import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hermetic.action import Mode, TargetNode
 from hermetic.analysis import visibility
 from hermetic.analysis.attributes import edges, instantiate, map_labels
 from hermetic.analysis.configured import Configured
 from hermetic.analysis.context import RuleContext
-from hermetic.analysis.lines import action_line, target_line
-from hermetic.analysis.resources import resources_of
-from hermetic.analysis.rule import Default, Edge, Provider, Rule
+from hermetic.analysis.made import configured, defect, providers_of
+from hermetic.analysis.rule import Edge, Rule
 from hermetic.analysis.selects import resolve
 from hermetic.analysis.sources import source_file
 from hermetic.analysis.toolchains import Toolchains
@@ -116,67 +113,17 @@ class Analyser:
         rule = self._rule(declaration, config, visit)
         context = self._context(declaration, config, visit)
         try:
-            providers = _providers(rule, context)
+            providers = providers_of(rule, context)
         except HbError as error:
             raise error.at(declaration.location, str(declaration.label)) from None
         except Exception as error:
-            raise _defect(declaration, error) from error
+            raise defect(declaration, error) from error
         finally:
             if context.lock:
                 self.locks[str(declaration.label)] = context.lock
                 self.locations[str(declaration.label)] = declaration.location
         reads = frozenset(visit.reads)
-        return self._finish(declaration, config.restrict(reads), providers, context, visit, rule)
-
-    def _finish(
-        self,
-        declaration: Declaration,
-        trimmed: Configuration,
-        providers: tuple[Provider, ...],
-        context: RuleContext,
-        visit: _Visit,
-        rule: Rule,
-    ) -> Configured:
-        texts = trimmed.texts()
-        label = str(declaration.label)
-        default = next((one for one in providers if isinstance(one, Default)), Default())
-        node = TargetNode(
-            id=f"{label} [{trimmed}]" if texts else label,
-            label=label,
-            rule=rule_name(declaration.rule),
-            location=declaration.location,
-            settings=texts,
-            deps=tuple(dict.fromkeys(dep.id for dep in visit.deps)),
-            actions=tuple(context.made),
-            outputs=tuple(default.outputs.items()),
-            layout=default.layout,
-            tags=tuple(rule.tags),
-            test=rule.test,
-            lock=context.lock,
-        )
-        claims = resources_of(rule, declaration)
-        actions = {
-            key: action_line(
-                replace(
-                    action,
-                    settings=texts,
-                    resources=claims if action.mode is Mode.COMMAND else (),
-                    launchers=() if rule.compile_cache is False else action.launchers,
-                    compile_cache=bool(rule.compile_cache and action.launchers),
-                )
-            )
-            for key, action in context.made.items()
-        }
-        return Configured(
-            declaration.label,
-            node.id,
-            node.rule,
-            providers,
-            target_line(node),
-            actions,
-            tuple(visit.deps),
-            frozenset(visit.reads),
-        )
+        return configured(declaration, config.restrict(reads), rule, context, providers, visit.deps, reads)
 
     # --- attributes ------------------------------------------------------------------------------
 
@@ -306,27 +253,3 @@ class Analyser:
             return self.analyse(chosen.impl, self._exec(config)[0])
         except HbError as error:
             raise error.at(chosen.location) from None
-
-
-def _providers(rule: Rule, context: RuleContext) -> tuple[Provider, ...]:
-    found = rule.actions(context)
-    if not isinstance(found, list | tuple):
-        raise BuildFileError(
-            f"the rule {rule_name(type(rule))} returns {type(found).__name__}, not a list of providers"
-        )
-    for one in found:
-        if not isinstance(one, Provider):
-            raise BuildFileError(f"the rule {rule_name(type(rule))} returns {one!r}, which is not a provider")
-    return tuple(found)
-
-
-def _defect(declaration: Declaration, error: Exception) -> BuildFileError:
-    """A rule that raised something it should not: where in the rule, and for which target."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "the rule"
-    return BuildFileError(
-        f"the rule {rule_name(declaration.rule)} failed: {type(error).__name__}: {error}",
-        location=declaration.location,
-        label=str(declaration.label),
-        hint=f"mend the rule at {place}",
-    )
