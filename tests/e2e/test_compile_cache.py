@@ -294,8 +294,8 @@ def test_policies(project: Project, trust: str, words: tuple[str, ...], refused:
         ("", ("--compile-cache=http://127.0.0.1:9/x",), "cannot be at"),
         ("", ("--compile-cache=sometimes",), "not of a kind hb knows"),
         ('buckets = "b"', (), "did you mean 'bucket'"),
-        ("max_size = 3", (), "is a str"),
-        ('max_size = "much"', ("--compile-cache",), "is not a size"),
+        ("max_size = 3", (), "is a text"),
+        ('max_size = "much"', ("--compile-cache",), "is a size, not"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(
