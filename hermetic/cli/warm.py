@@ -45,7 +45,7 @@ def answer(command: Sequence[str]) -> int | None:
         return None
     cwd = Path.cwd()
     name = snapshot_path(Path(".hb"), command, str(cwd), os.environ)
-    path = next((folder / name for folder in (cwd, *cwd.parents) if (folder / name).exists()), None)
+    path = next((folder / name for folder in (cwd, *cwd.parents) if os.path.exists(folder / name)), None)
     if path is None:
         return None
     try:

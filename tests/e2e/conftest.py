@@ -204,7 +204,7 @@ def another_user(tmp_path: Path):
 
     def run(workspace: Workspace, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         for folder in (workspace.root, *workspace.root.parents):
-            if str(folder).startswith(str(tmp_path.parents[1])):
+            if str(folder).startswith(str(tmp_path.parents[2])):
                 folder.chmod(folder.stat().st_mode | 0o055)
         become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         program = [str(readable_python(workspace, tmp_path)), "-s", "-m", "hermetic.cli.main"]
