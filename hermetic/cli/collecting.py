@@ -51,7 +51,7 @@ def _memory(args: argparse.Namespace, identity: str) -> Path:
     from hermetic.cli import workspace
 
     try:
-        found = workspace.find(Path.cwd(), args.config, args.set)
+        store = workspace.find(Path.cwd(), args.config, args.set).store_path(args.store)
     except CommandLineError:
-        found = workspace.Workspace(Path.cwd(), {"store": ""})
-    return found.store_path(args.store) / "collector" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        store = workspace.store_path(args.store)
+    return store / "collector" / hashlib.sha256(identity.encode()).hexdigest()[:16]

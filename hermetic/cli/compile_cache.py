@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from hermetic.cli.remote import cache_table, checked_table, policy, zones_of
 from hermetic.cli.streams import say
-from hermetic.errors import BuildFileError, CommandLineError, Location
-from hermetic.sizes import parse_size
+from hermetic.cli.workspace import checked_size
+from hermetic.errors import CommandLineError
 
 if TYPE_CHECKING:
     from hermetic.cli.workspace import Workspace
@@ -68,7 +68,7 @@ def choose(found: Workspace, args: argparse.Namespace) -> Choice | None:
     """What was asked for; None when it is switched off or the policy refuses it. Raises CommandLineError."""
     table = checked_table(found, "compile-cache", TABLE)
     flag = getattr(args, "compile_cache", None)
-    limit = _limit(found, table["max_size"])
+    limit = checked_size("tool.hb.compile-cache", "max_size", table["max_size"], found.said)
     address = None if flag == OFF else _address(flag, table)
     if flag == OFF or not hasattr(args, "compile_cache"):
         return None
@@ -78,15 +78,6 @@ def choose(found: Workspace, args: argparse.Namespace) -> Choice | None:
         hint = f"leave --compile-cache out, or say compile_cache = true in [tool.hb.trust.{refused}]"
         raise CommandLineError(f"the trust policy {refused!r} refuses what a compile cache made", hint=hint)
     return Choice(flag is not None or table["enabled"], table["tool"], limit, address)
-
-
-def _limit(found: Workspace, text: str) -> int:
-    size = parse_size(text)
-    if size is None:
-        where = Location(str(found.root / "pyproject.toml"), 0)
-        message = f"option 'max_size' in [tool.hb.compile-cache] is a size, not {text!r}"
-        raise BuildFileError(message, location=where, hint="write 500M or 20G")
-    return size
 
 
 def _refusal(found: Workspace, args: argparse.Namespace) -> str:

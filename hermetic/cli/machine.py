@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermetic.cli.workspace import Workspace
-from hermetic.errors import BuildFileError, CommandLineError, Location, did_you_mean
+from hermetic.cli.workspace import Workspace, check_name
+from hermetic.errors import CommandLineError
 from hermetic.execution.schedule import Budget
 from hermetic.execution.schedule_ledger import Ledger
 from hermetic.execution.schedule_machine import Machine, capacity
@@ -53,10 +53,7 @@ def _said(args: argparse.Namespace, workspace: Workspace, option: str, name: str
 def check(args: argparse.Namespace, workspace: Workspace) -> None:
     """Before anything is loaded. Raises CommandLineError or BuildFileError."""
     for name in workspace.options["machine"]:
-        if name not in TABLE:
-            where = Location(str(workspace.root / "pyproject.toml"), 0)
-            hint = did_you_mean(name, TABLE) or f"it knows {', '.join(TABLE)}"
-            raise BuildFileError(f"[tool.hb.machine] has no option {name!r}", location=where, hint=hint)
+        check_name("tool.hb.machine", name, TABLE, workspace.said)
     for number in (jobs_of, cpus_of, memory_of):
         number(args, workspace)
 

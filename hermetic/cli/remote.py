@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermetic.cli.streams import say
-from hermetic.cli.workspace import filled
+from hermetic.cli.workspace import checked_size, filled
 from hermetic.errors import BuildFileError, CommandLineError, Location, did_you_mean
-from hermetic.sizes import parse_size
 from hermetic.spans import Spans
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ def policy(found: Workspace, args: argparse.Namespace, signer: Signer | None) ->
     try:
         keys = [trust.PublicKey.parse(one) for one in texts]
     except CommandLineError as error:
-        raise error.at(Location(str(found.root / "pyproject.toml"), 0), f"[tool.hb.trust] {chosen}") from None
+        raise error.at(found.said, f"[tool.hb.trust] {chosen}") from None
     made = replace(trust.Policy.of(chosen, keys), compile_cache=assisted)
     if chosen == trust.DEFAULT and signer is not None:
         made = replace(made, keys={**made.keys, signer.public.id: signer.public})
@@ -206,28 +205,24 @@ def _said(found: Workspace, name: str, value: Any) -> tuple[list[str], bool]:
     texts, assisted = table.get("keys", []), table.get("compile_cache", name != RELEASE)
     good = isinstance(texts, list) and all(isinstance(one, str) for one in texts) and isinstance(assisted, bool)
     if not good or not table.keys() <= {"keys", "compile_cache"}:
-        where = Location(str(found.root / "pyproject.toml"), 0)
         hint = 'write NAME = ["ed25519:…"], or a table with keys = [...] and compile_cache = false'
-        raise BuildFileError(f"[tool.hb.trust] {name} is a list of public keys", location=where, hint=hint)
+        raise BuildFileError(f"[tool.hb.trust] {name} is a list of public keys", location=found.said, hint=hint)
     return texts, assisted
 
 
 def cache_table(found: Workspace) -> dict[str, Any]:
     """[tool.hb.cache], checked, with defaults."""
     full = checked_table(found, "cache", CACHE)
-    where = Location(str(found.root / "pyproject.toml"), 0)
-    _one_of("download", full["download"], DOWNLOADS, where)
-    _one_of("mode", full["mode"] or MODES[0], MODES, where)
-    size = full["max_size"]
-    if size and parse_size(size) is None:
-        message = f"option 'max_size' in [tool.hb.cache] is a size, not {size!r}"
-        raise BuildFileError(message, location=where, hint="write 500M or 20G")
+    _one_of("download", full["download"], DOWNLOADS, found.said)
+    _one_of("mode", full["mode"] or MODES[0], MODES, found.said)
+    if full["max_size"]:
+        checked_size("tool.hb.cache", "max_size", full["max_size"], found.said)
     return full
 
 
 def checked_table(found: Workspace, title: str, known: Mapping[str, tuple[type, Any]]) -> dict[str, Any]:
     """[tool.hb.TITLE] with defaults. ``known``: name → (type, default). Raises BuildFileError."""
-    return filled(f"tool.hb.{title}", found.options[title], known, Location(str(found.root / "pyproject.toml"), 0))
+    return filled(f"tool.hb.{title}", found.options[title], known, found.said)
 
 
 def _one_of(name: str, value: str, known: Sequence[str], where: Location) -> None:

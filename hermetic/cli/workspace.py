@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hermetic.errors import BuildFileError, CommandLineError, Location, did_you_mean
+from hermetic.sizes import parse_size
 
 # name → (type, default, what it is)
 OPTIONS: Mapping[str, tuple[type, Any, str]] = {
@@ -54,6 +55,11 @@ class Workspace:
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
     @property
+    def said(self) -> Location:
+        """Where its options are, for errors about them."""
+        return Location(str(self.root / "pyproject.toml"), 0)
+
+    @property
     def exec_platform(self) -> str:
         return str(self.options["exec_platform"]) or f"linux-{ARCHES.get(os.uname().machine, os.uname().machine)}"
 
@@ -71,11 +77,16 @@ class Workspace:
         return store / "workspaces" / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
 
     def store_path(self, flag: str | None) -> Path:
-        chosen = flag or os.environ.get("HB_STORE") or str(self.options["store"])
-        if chosen:
-            return Path(chosen).expanduser().absolute()
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return Path(base) / "hb" / "store"
+        return store_path(flag, str(self.options["store"]))
+
+
+def store_path(flag: str | None, said: str = "") -> Path:
+    """``said``: what a workspace says, where there is one."""
+    chosen = flag or os.environ.get("HB_STORE") or said
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "hb" / "store"
 
 
 def find(start: Path, config: Sequence[str] = (), sets: Sequence[str] = ()) -> Workspace:
@@ -138,9 +149,7 @@ def filled(
 ) -> dict[str, Any]:
     """A table's options with their defaults. ``known``: name → (type, default). Raises BuildFileError."""
     for name, value in table.items():
-        if name not in known:
-            hint = did_you_mean(name, known) or f"it knows {', '.join(known)}"
-            raise BuildFileError(f"[{title}] has no option {name!r}", location=where, hint=hint)
+        check_name(title, name, known, where)
         wanted = known[name][0]
         texts = wanted is not list or (isinstance(value, list) and all(isinstance(one, str) for one in value))
         if type(value) is not wanted or not texts or (isinstance(value, int) and value < 0):
@@ -148,6 +157,22 @@ def filled(
             message = f"option {name!r} in [{title}] is {what}, not {value!r}"
             raise BuildFileError(message, location=where, hint=f"write {form.format(name, title)}")
     return {name: table.get(name, default) for name, (_, default) in known.items()}
+
+
+def check_name(title: str, name: str, known: Collection[str], where: Location) -> None:
+    """Whether a table has such an option. Raises BuildFileError."""
+    if name not in known:
+        hint = did_you_mean(name, known) or f"it knows {', '.join(known)}"
+        raise BuildFileError(f"[{title}] has no option {name!r}", location=where, hint=hint)
+
+
+def checked_size(title: str, name: str, text: str, where: Location) -> int:
+    """An option that is a size, in bytes. Raises BuildFileError."""
+    size = parse_size(text)
+    if size is None:
+        message = f"option {name!r} in [{title}] is a size, not {text!r}"
+        raise BuildFileError(message, location=where, hint="write 500M or 20G")
+    return size
 
 
 def _titled(configs: Mapping[str, Any]) -> dict[str, Any]:
