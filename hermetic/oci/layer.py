@@ -73,6 +73,7 @@ def layer(params: Mapping[str, Any], inputs: Mapping[str, Resolved], bench: Work
         bool(params.get("links", True)),
         tuple(params.get("remove", ())),
     )
+    bench.store.want_tree(recipe.tree)
     written = pack(recipe, bench.store, bench.derived)
     descriptor = {
         "created_by": params["created_by"],
@@ -93,10 +94,9 @@ def blob_path(derived: Path, digest: str) -> Path:
 
 
 def pack(recipe: Recipe, store: BlobStore, derived: Path) -> Written:
-    """Stream the tar through hashing and compression into ``derived/layers``."""
+    """Stream the tar through hashing and compression into ``derived/layers``. Whoever calls has the files brought."""
     folder = derived / "layers"
     folder.mkdir(parents=True, exist_ok=True)
-    store.want_tree(recipe.tree)
     handle, name = tempfile.mkstemp(dir=folder)
     try:
         with os.fdopen(handle, "wb") as out:

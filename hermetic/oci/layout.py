@@ -110,7 +110,7 @@ def layer_numbers(root: Digest, load: Load) -> list[str]:
 
 
 def layer_file(descriptor: dict[str, Any], recipe: Recipe, store: BlobStore, derived: Path) -> Path:
-    """The compressed layer, made again when it is gone."""
+    """The compressed layer, made again when it is gone; see ``_brought``."""
     path = blob_path(derived, descriptor["digest"])
     if _is_there(descriptor, derived):
         return path
