@@ -17,12 +17,12 @@ from hermetic.vault import Vault
 
 @dataclass
 class Ahead:
-    """``users``: action → those that take its outputs. Thread-safe."""
+    """``users``: action → those that take its outputs, once a plan says so. Thread-safe."""
 
     vault: Vault
     actions: Mapping[str, Action]
-    users: Mapping[str, Sequence[str]]
     note: Callable[[str], None]
+    users: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
     _said: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)

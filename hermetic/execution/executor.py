@@ -80,8 +80,8 @@ class Executor:
         self.schedule = Schedule(self.machine.budget, options.jobs)
         self._lookup = Lookup(runner, options.dry_run)
         self._width = options.jobs + options.lookers
-        self._ahead = Ahead(runner.vault, graph.actions, {}, reporter.note)
-        self._fetching = Fetching(self._lookup, fetch, reporter, self._width, lambda name: self._ahead.runs(name))
+        self._ahead = Ahead(runner.vault, graph.actions, reporter.note)
+        self._fetching = Fetching(self._lookup, fetch, reporter, self._width, self._ahead.runs)
         self._events: queue.Queue[Event] = queue.Queue()
 
     def run(self, build_id: str, again: Iterable[str] = ()) -> BuildResult:
@@ -92,7 +92,7 @@ class Executor:
         for action_id in sorted(name for name, needs in state.waiting.items() if not needs):
             self._enqueue(state, action_id)
         state.again.update(again)
-        self._ahead = replace(self._ahead, users=state.users)
+        self._ahead.users = state.users
         self.reporter.foreseen(Foresight(state.seconds, state.rest, self.options.jobs, self.machine.memory))
         self.reporter.planned(len(state.waiting))
         interrupted = False
