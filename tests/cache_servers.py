@@ -68,6 +68,15 @@ class HttpCache:
     folder: Path
 
 
+def new_url(request: pytest.FixtureRequest, kind: str) -> str:
+    """An empty remote on a server of this session: "s3", "http", or "grpc", where keys have to be unique instead."""
+    if kind == "s3":
+        return request.getfixturevalue("s3").url()
+    if kind == "http":
+        return f"{request.getfixturevalue('http_cache').url}/{uuid.uuid4().hex}"
+    return f"grpc://{request.getfixturevalue('casd')}"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

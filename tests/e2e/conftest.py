@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cache_servers import new_url
 
 ROOT = Path(__file__).parents[2]
 
@@ -194,6 +195,11 @@ def machines(workspace, tmp_path: Path):
         return Machine(type(workspace)(root, tmp_path / f"m{number}" / "store"), tmp_path / home, url)
 
     return make
+
+
+@pytest.fixture
+def http_url(request: pytest.FixtureRequest) -> str:
+    return new_url(request, "http")
 
 
 @pytest.fixture

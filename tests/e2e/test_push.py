@@ -7,6 +7,7 @@ import re
 import uuid
 
 import pytest
+from cache_servers import new_url
 
 pytestmark = pytest.mark.sandbox
 RANDOM = 'command(name="ab", rootfs=":rootfs", cmd="head -c 100000 /dev/urandom > out", kind="blob")'
@@ -16,11 +17,7 @@ RANDOM = 'command(name="ab", rootfs=":rootfs", cmd="head -c 100000 /dev/urandom 
     params=[pytest.param("s3", marks=pytest.mark.slow), "http", pytest.param("grpc", marks=pytest.mark.slow)]
 )
 def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "s3":
-        return request.getfixturevalue("s3").url()
-    if request.param == "http":
-        return f"{request.getfixturevalue('http_cache').url}/{uuid.uuid4().hex}"
-    return f"grpc://{request.getfixturevalue('casd')}"
+    return new_url(request, request.param)
 
 
 def built_alone(machine, **env: str) -> None:
@@ -43,9 +40,8 @@ def test_what_was_built_alone_is_built_nowhere_else(machines, url: str) -> None:
     assert re.search(r" 0 hits, 0 misses, 0 written · \d requests, ", again.err), again.err
 
 
-def test_nothing_runs_and_what_is_not_here_is_named(machines, http_cache) -> None:
-    url = f"{http_cache.url}/{uuid.uuid4().hex}"
-    first = machines(url)
+def test_nothing_runs_and_what_is_not_here_is_named(machines, http_url: str) -> None:
+    first = machines(http_url)
     built_alone(first)
     first.workspace.write("b.txt", f"three {uuid.uuid4().hex}\n")
     pushed = push(first)
@@ -71,9 +67,8 @@ def test_what_others_made_is_not_signed_anew(machines, http_cache) -> None:
     assert not [path for path in (http_cache.folder / other.rpartition("/")[2]).rglob("*") if path.is_file()]
 
 
-def test_another_result_in_its_place_is_an_incident(machines, http_cache) -> None:
-    url = f"{http_cache.url}/{uuid.uuid4().hex}"
-    found = [machines(url), machines(url)]
+def test_another_result_in_its_place_is_an_incident(machines, http_url: str) -> None:
+    found = [machines(http_url), machines(http_url)]
     for machine in found:
         machine.workspace.build_file(RANDOM)
         built_alone(machine)
@@ -85,16 +80,15 @@ def test_another_result_in_its_place_is_an_incident(machines, http_cache) -> Non
     assert json.loads(record.read_text())["ours"] != json.loads(record.read_text())["theirs"]
 
 
-def test_a_blob_that_is_gone_here_is_said_and_nothing_half_is_written(machines, http_cache) -> None:
-    url = f"{http_cache.url}/{uuid.uuid4().hex}"
-    first = machines(url)
+def test_a_blob_that_is_gone_here_is_said_and_nothing_half_is_written(machines, http_url: str) -> None:
+    first = machines(http_url)
     built_alone(first)
     for path in (first.workspace.store / "cas").glob("*/*"):
         if path.stat().st_size == 40_000:
             path.unlink()
     pushed = push(first)
     assert pushed.code == 1 and "remote cache: 1 results could not be written" in pushed.err, pushed.err
-    assert machines(url).build().summary["outcomes"] == {"built": 1, "hit-remote": 2}
+    assert machines(http_url).build().summary["outcomes"] == {"built": 1, "hit-remote": 2}
 
 
 @pytest.mark.parametrize(
@@ -105,8 +99,8 @@ def test_a_blob_that_is_gone_here_is_said_and_nothing_half_is_written(machines, 
         (("//:nix",), "nix"),
     ],
 )
-def test_what_cannot_be_pushed_is_refused(machines, http_cache, words: tuple[str, ...], said: str) -> None:
-    first = machines(f"{http_cache.url}/{uuid.uuid4().hex}")
+def test_what_cannot_be_pushed_is_refused(machines, http_url: str, words: tuple[str, ...], said: str) -> None:
+    first = machines(http_url)
     first.workspace.hb("cache", "keygen", env={"XDG_CONFIG_HOME": str(first.home)})
     refused = push(first, *words)
     assert refused.code != 0 and said in refused.err, refused.err

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from cache_servers import new_url
 from fault_proxy import fault_proxy
 
 pytestmark = pytest.mark.sandbox
@@ -19,16 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.slow), "http", "grpc"])
 def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "s3":
-        return request.getfixturevalue("s3").url()
-    if request.param == "http":
-        return f"{request.getfixturevalue('http_cache').url}/{uuid.uuid4().hex}"
-    return f"grpc://{request.getfixturevalue('casd')}"
-
-
-@pytest.fixture
-def http_url(http_cache) -> str:
-    return f"{http_cache.url}/{uuid.uuid4().hex}"
+    return new_url(request, request.param)
 
 
 def trust(machine, **policies: list[str]) -> None:

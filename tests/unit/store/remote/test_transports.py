@@ -6,9 +6,11 @@ import io
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from cache_servers import new_url
 
 from hermetic.digest import Digest
 from hermetic.proto import reapi_pb2 as pb
@@ -21,15 +23,7 @@ KINDS = ("s3", "http", "grpc")
 @pytest.fixture
 def address(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """URL of an empty remote of a kind; for REAPI keys are unique instead."""
-
-    def make(kind: str) -> str:
-        if kind == "s3":
-            return request.getfixturevalue("s3").url()
-        if kind == "http":
-            return f"{request.getfixturevalue('http_cache').url}/{uuid.uuid4().hex}"
-        return f"grpc://{request.getfixturevalue('casd')}"
-
-    return make
+    return partial(new_url, request)
 
 
 @pytest.fixture(params=KINDS)
